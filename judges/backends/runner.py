@@ -1,0 +1,39 @@
+"""Runs requests through a local model in batches that fit into its memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from judges.backends.base import Completion, LocalLLM, OutOfMemory, Request
+from judges.errors import UserError
+
+
+def complete_all(
+    llm: LocalLLM, requests: Sequence[Request]
+) -> Iterator[tuple[Request, Completion]]:
+    """Each request with its completion, as soon as its batch is done.
+
+    The longest prompts come first, so that a lack of memory shows at once and a batch holds
+    prompts of similar length; the results come in that order. A batch that does not fit is tried
+    again at half its size, which is then kept for the rest. Raises UserError when one prompt alone
+    does not fit.
+    """
+    lengths = {id(request): llm.length(request) for request in requests}
+    queue = sorted(requests, key=lambda request: -lengths[id(request)])
+    size = max(1, llm.batch_size)
+    while queue:
+        batch = queue[:size]
+        try:
+            completions = llm.complete_batch(batch)
+        except OutOfMemory:
+            if len(batch) == 1:
+                prompt = batch[0]
+                raise UserError(
+                    f"out of memory with a single prompt ({prompt.id!r}, {lengths[id(prompt)]} "
+                    f"tokens, max_tokens {prompt.sampling.max_tokens}). Lower max_tokens, load the "
+                    "model with dtype=bfloat16, or use a device with more memory"
+                ) from None
+            size = len(batch) // 2
+            continue
+        yield from zip(batch, completions, strict=True)
+        queue = queue[size:]

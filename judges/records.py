@@ -1,0 +1,136 @@
+"""Files of records: read with the line number in every complaint, written so that nothing is lost.
+
+A file is replaced atomically or appended to line by line. A last line without its line end is what
+a killed run leaves behind: `read_records` can pass over it, and `Appender` cuts it off.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from judges.errors import UserError
+
+T = TypeVar("T")
+
+
+def to_line(record: object) -> str:
+    """One record as a line of JSON. Fields of a dataclass that hold their default are left out."""
+    return json.dumps(to_json(record), ensure_ascii=False, separators=(", ", ": "))
+
+
+def to_json(value: Any) -> Any:
+    """Dataclasses as dicts without the fields that hold their default, tuples as lists."""
+    if is_dataclass(value) and not isinstance(value, type):
+        held = ((f, getattr(value, f.name)) for f in fields(value))
+        return {f.name: to_json(v) for f, v in held if v != f.default}
+    if isinstance(value, Mapping):
+        return {key: to_json(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_json(entry) for entry in value]
+    return value
+
+
+def digest(value: object) -> str:
+    """`sha256:` and the hash of a value in canonical JSON."""
+    text = json.dumps(to_json(value), sort_keys=True, separators=(",", ":"))
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_records(path: Path, *, allow_torn: bool = False) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line number and object of every line of a JSONL file; blank lines are passed over.
+
+    Raises UserError with the line's number for what is not a JSON object. With `allow_torn` a
+    last line that has no line end is passed over.
+    """
+    with path.open("rb") as file:
+        for number, raw in enumerate(file, 1):
+            if allow_torn and not raw.endswith(b"\n"):
+                return
+            if not raw.strip():
+                continue
+            try:
+                record = json.loads(raw)
+            except (ValueError, RecursionError) as error:
+                raise UserError(f"{path}, line {number}: not valid JSON ({error})") from None
+            if not isinstance(record, dict):
+                raise UserError(f"{path}, line {number}: a JSON object was expected")
+            yield number, record
+
+
+def validated(adapter: TypeAdapter[T], value: object, where: str) -> T:
+    """The value as the adapter's type; raises UserError that names the first wrong field."""
+    try:
+        return adapter.validate_python(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        at = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{where}: {at + ': ' if at else ''}{first['msg'].lower()}") from None
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Replace a file in one step: whoever reads it sees the old text or the new one, whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+class Appender:
+    """Appends records to a JSONL file, one complete line at a time.
+
+    On entry a torn last line is cut off; the file is made where it is not there. After every
+    `append` the line is with the operating system, so that a killed run keeps it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> Appender:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self.path.open("a+b", buffering=0)
+        size = self._file.seek(0, os.SEEK_END)
+        if size:
+            self._file.seek(0)
+            self._file.truncate(self._file.read().rfind(b"\n") + 1)
+        return self
+
+    def append(self, record: object) -> None:
+        line = (to_line(record) + "\n").encode()
+        # A full disk can take part of a line: cut it off, so that the file stays readable.
+        start = self._file.seek(0, os.SEEK_END)
+        try:
+            written = self._file.write(line)
+        except OSError:
+            self._file.truncate(start)
+            raise
+        if written != len(line):
+            self._file.truncate(start)
+            raise OSError(28, "No space left on device", str(self.path))
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._file.close()

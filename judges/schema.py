@@ -1,0 +1,113 @@
+"""The nouns of Herdbook: instruction, output, comparison, annotation.
+
+All are frozen dataclasses. A preference is encoded in one way everywhere: a number in [0, 1], the
+probability that **output 2** is better; 0.5 is a tie; None is missing, with a reason in `error`.
+In an evaluation output 1 is the reference's and output 2 the model's, so that the mean preference
+is the model's win rate.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+# Records are read from files that others wrote: an unknown field there is an error.
+_STRICT = {"extra": "forbid"}
+
+Role = Literal["system", "user", "assistant"]
+Order = Literal["original", "swapped", "none"]
+"""`original`: output 1 was shown first; `swapped`: output 2 was; `none`: no order was shown, as
+to a judge that looks at each answer alone, or none is known, as for a recorded verdict."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instruction:
+    """What a model is asked: a conversation that ends with a user turn.
+
+    `checks` are criteria for `judges.checks`; `gold_answer` meets all of them. The text of a
+    private instruction never leaves the machine.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+    id: str
+    messages: tuple[Message, ...]
+    category: str = ""
+    checks: tuple[Mapping[str, Any], ...] = ()
+    gold_answer: str | None = None
+    visibility: Literal["public", "private"] = "public"
+
+    @property
+    def text(self) -> str:
+        """The last user turn."""
+        return self.messages[-1].content
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """What a model answered. Its `reasoning` is kept apart and never judged."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+    instruction_id: str
+    generator: str
+    text: str
+    reasoning: str = ""
+    finish_reason: str | None = None
+    length: int | None = None
+    """Characters, where the text itself was not published and `text` is empty."""
+
+    @property
+    def characters(self) -> int:
+        return len(self.text) if self.length is None else self.length
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Two answers to one instruction."""
+
+    id: str
+    instruction: Instruction
+    output_1: str
+    output_2: str
+    generator_1: str
+    generator_2: str
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits that change with any text of the comparison.
+
+        Verdicts are stored with it, so that one on other texts is never taken for one on these.
+        """
+        turns = [[turn.role, turn.content] for turn in self.instruction.messages]
+        texts = json.dumps([turns, self.output_1, self.output_2], ensure_ascii=True)
+        return hashlib.blake2b(texts.encode(), digest_size=8).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Annotation:
+    """One annotator's verdict on one comparison in one order of presentation.
+
+    `preference` is the probability that output 2 is better, whatever the order it was shown in;
+    None is a missing verdict, and `error` then says why.
+    """
+
+    comparison_id: str
+    annotator: str
+    order: Order
+    preference: float | None
+    error: str | None = None
+    digest: str | None = None

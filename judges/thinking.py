@@ -1,0 +1,57 @@
+"""Takes a reasoning model's thinking apart from its answer."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+_OPEN = re.compile(r"\s*<(think|thinking)>")
+_ANY_CLOSE = re.compile(r"</(?:think|thinking)>")
+_OPEN_AT_END = re.compile(r"<(?:think|thinking)>\s*\Z")
+
+TAGS = ("<think>", "</think>", "<thinking>", "</thinking>")
+"""The tags around thinking; where they are special tokens, they must survive the decoding."""
+
+
+class Split(NamedTuple):
+    """A completion taken apart; `finished` is False where the thinking never ended."""
+
+    reasoning: str
+    answer: str
+    finished: bool
+
+
+def opens_thinking(prompt: str) -> bool:
+    """Whether the prompt ends with an opening tag, so that the model begins inside its thinking."""
+    return _OPEN_AT_END.search(prompt) is not None
+
+
+def split_thinking(text: str, opened: bool) -> Split:
+    """The thinking at the start of a completion, and the answer behind it.
+
+    Thinking is every `<think>…</think>` or `<thinking>…</thinking>` block before any other text,
+    and with `opened` (see `opens_thinking`) all up to the first closing tag. Several blocks are
+    joined by an empty line. Thinking without an end leaves an empty answer. A tag after the answer
+    has begun is part of the answer, and a text without thinking is given back as it is.
+    """
+    thoughts: list[str] = []
+    rest, close = text, _ANY_CLOSE
+    if opened and (again := _OPEN.match(rest)):
+        rest = rest[again.end() :]  # some models write the tag that the prompt has already
+    inside = opened
+    while True:
+        if not inside:
+            begin = _OPEN.match(rest)
+            if begin is None:
+                return Split(_join(thoughts), rest.lstrip() if thoughts else text, True)
+            rest = rest[begin.end() :]
+            close = re.compile(f"</{begin[1]}>")
+        end = close.search(rest)
+        if end is None:
+            return Split(_join([*thoughts, rest]), "", False)
+        thoughts.append(rest[: end.start()])
+        rest, inside = rest[end.end() :], False
+
+
+def _join(thoughts: list[str]) -> str:
+    return "\n\n".join(stripped for thought in thoughts if (stripped := thought.strip()))

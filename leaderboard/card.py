@@ -1,0 +1,117 @@
+"""What `eval` says at its end: one row in plain words, with how far it can be believed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from leaderboard.boards import Board
+from leaderboard.compare import compare_in
+from leaderboard.controls import ControlResult, describe_controls
+from leaderboard.standings import Standings
+from leaderboard.uncertainty import smallest_detectable
+
+
+def card(
+    board: Board, summary: dict[str, Any], table: Standings, controls: Sequence[ControlResult]
+) -> str:
+    """The card of one row; percent and points with one decimal."""
+    rate, answers = summary["win_rate"], summary["answers"]
+    name = summary["model"]
+    judges = ", ".join(board.panel.names)
+    lines = [f"{name} on {board.name} ({len(board.instructions)} instructions, judged by {judges})"]
+    lines.append(_win_rate(board, rate))
+    if summary["is_partial"]:
+        lines.append(
+            f"  partial: {answers['n']} of {len(board.instructions)} instructions; not ranked. "
+            "The full run takes up what is here."
+        )
+    elif not summary["is_publishable"]:
+        lines.append("  not publishable and not ranked: more than 5 % of the verdicts are missing")
+    else:
+        lines += _neighbours(table, name)
+    lines.append(_judged(summary))
+    length = answers["mean_characters"]
+    lines.append(
+        f"  answers: {answers['n']}, of them {answers['n_empty']} empty and "
+        f"{answers['n_length_stopped']} stopped at the length limit"
+        + (f"; {length:.0f} characters on average" if length is not None else "")
+    )
+    lines.append("  " + describe_controls(board, controls).replace("\n", "\n  "))
+    lines.append(f"  cost: ${summary['cost_usd']:.2f}")
+    if (smallest := board_resolution(table)) is not None:
+        lines.append(
+            f"  the smallest difference that this board can show: {100 * smallest:.1f} points "
+            "(two models on the same instructions, 80 % power)"
+        )
+    if board.settings.note:
+        lines.append(f"  note: {board.settings.note}")
+    return "\n".join(lines)
+
+
+def _win_rate(board: Board, rate: dict[str, Any]) -> str:
+    if rate["value"] is None:
+        return "  win rate: none, no verdict is there"
+    half = (rate["high"] - rate["low"]) / 2
+    return (
+        f"  win rate: {100 * rate['value']:.1f} ± {100 * half:.1f} % against "
+        f"{' and '.join(board.settings.references)} "
+        f"({100 * rate['level']:.0f} % interval {100 * rate['low']:.1f} to {100 * rate['high']:.1f})"
+    )
+
+
+def _neighbours(table: Standings, name: str) -> list[str]:
+    frame = table.frame[table.frame["model"] == name].iloc[0]
+    lines = [
+        f"  rank: {rank_range(frame['rank_low'], frame['rank_high'])} of {len(table.models)}, "
+        "as far as the data can tell"
+    ]
+    pairs = [compare_in(table, name, other) for other in table.models if other != name]
+    tied = sorted((p for p in pairs if not p.is_separable), key=lambda p: abs(p.difference))
+    if not tied:
+        lines.append("  it can be told from every other row")
+    for pair in tied[:3]:
+        lines.append(
+            f"  cannot be told from {pair.b}: {100 * pair.difference:+.1f} points "
+            f"[{100 * pair.low:+.1f}, {100 * pair.high:+.1f}]"
+        )
+    if len(tied) > 3:
+        lines.append(f"  nor from {len(tied) - 3} more")
+    return lines
+
+
+def _judged(summary: dict[str, Any]) -> str:
+    rate, verdicts = summary["win_rate"], summary["verdicts"]
+    line = f"  judged: {rate['n_judged']}/{rate['n_items']}"
+    if verdicts["n_missing"]:
+        why = "; ".join(f"{error}: {count}" for error, count in verdicts["errors"].items())
+        line += (
+            f"; missing verdicts: {verdicts['n_missing']} ({why}). Had they all been losses or "
+            f"all wins: {100 * rate['bound_low']:.1f} to {100 * rate['bound_high']:.1f} %"
+        )
+    return line
+
+
+def rank_range(low: float, high: float) -> str:
+    """A rank interval as it is shown: 2, or 2–4; empty for an unranked row."""
+    if np.isnan(low):
+        return ""
+    return f"{low:.0f}" if low == high else f"{low:.0f}–{high:.0f}"
+
+
+def board_resolution(table: Standings) -> float | None:
+    """The smallest paired difference that the board shows with 80 % power, from the median
+    standard deviation of its pairs' differences; None without two rows that differ."""
+    deviations, counts = [], []
+    for i in range(len(table.models)):
+        for j in range(i):
+            difference = table.preferences[i] - table.preferences[j]
+            difference = difference[~np.isnan(difference)]
+            if len(difference) > 1 and difference.std() > 0:
+                deviations.append(difference.std(ddof=1))
+                counts.append(len(difference))
+    if not deviations:
+        return None
+    return smallest_detectable(float(np.median(deviations)), int(np.median(counts)))

@@ -1,0 +1,108 @@
+"""The command line: finds the command, parses its flags, prints what the user can put right.
+
+A command is a dataclass in `leaderboard.commands`: its fields are the flags, its `run` returns the
+exit code. Only the module of the command that is called is imported.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from judges.errors import UserError
+from leaderboard import __version__
+
+GROUPS: dict[str, dict[str, tuple[str, str]]] = {
+    "Evaluate": {
+        "eval": ("leaderboard.commands.eval:Eval", "put a model, or a file of answers, on a board"),
+        "show": ("leaderboard.commands.show:Show", "print a board's table"),
+        "compare": ("leaderboard.commands.compare:Compare", "two rows: which is better, how sure?"),
+    },
+    "Boards": {
+        "board new": ("leaderboard.commands.board:New", "make a board of your own prompts"),
+        "board list": ("leaderboard.commands.board:List", "list the boards there are"),
+        "board check": ("leaderboard.commands.board:Check", "check a board's files and controls"),
+        "board import": ("leaderboard.commands.board:Import", "make a board of others' verdicts"),
+    },
+}
+COMMANDS = {name: entry for group in GROUPS.values() for name, entry in group.items()}
+
+_TRY_AGAIN = "what was done is kept; the same command goes on from there"
+_DISK_ERRORS = {
+    errno.ENOSPC: "no space is left on the disk",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the file system is read-only",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "not permitted",
+}
+
+
+def overview() -> str:
+    """The text of `leaderboard --help`."""
+    lines = [
+        "usage: leaderboard COMMAND …",
+        "",
+        "Is this model better than the others, by how much, and can the answer be believed?",
+    ]
+    for group, commands in GROUPS.items():
+        lines += ["", f"{group}:"]
+        lines += [f"  {name:<14}{summary}" for name, (_, summary) in commands.items()]
+    lines += [
+        "",
+        "leaderboard COMMAND --help shows a command's flags. To begin with:",
+        "  leaderboard eval results/starter/examples/careful.jsonl",
+    ]
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code: 0 done; 2 the user can put it right; 3 the row is
+    not publishable; 130 interrupted."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    if not args or args[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0
+    if args[0] == "--version":
+        print(f"herdbook {__version__}")
+        return 0
+    words = 2 if " ".join(args[:2]) in COMMANDS else 1
+    name = " ".join(args[:words])
+    if name not in COMMANDS:
+        known = [c for c in COMMANDS if c.split()[0] == args[0]] or list(COMMANDS)
+        print(f"leaderboard: no command {name!r}; known: {', '.join(known)}", file=sys.stderr)
+        return 2
+    try:
+        return _run(name, args[words:])
+    except UserError as error:
+        print(f"leaderboard {name}: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"\nleaderboard {name}: interrupted; {_TRY_AGAIN}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader, `head` say, has seen enough. Python would complain at exit once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        problem = _DISK_ERRORS[error.errno]
+        print(f"leaderboard {name}: {problem}{where}; {_TRY_AGAIN}", file=sys.stderr)
+        return 2
+
+
+def _run(name: str, args: Sequence[str]) -> int:
+    import tyro
+
+    module, cls = COMMANDS[name][0].split(":")
+    command = tyro.cli(getattr(import_module(module), cls), args=args, prog=f"leaderboard {name}")
+    code: int = command.run()
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,138 @@
+"""`leaderboard board new|list|check|import`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from judges.base import Orders
+from leaderboard.boards import board_names, load_board, packaged_boards
+from leaderboard.commands.console import Console
+from leaderboard.controls import describe_controls, run_controls
+from leaderboard.create import Recipe, create_board
+from leaderboard.standings import board_rows, standings
+from leaderboard.table import grid
+
+
+@dataclass(frozen=True)
+class New:
+    """Make a board of your own prompts, or of another board."""
+
+    name: Annotated[str, tyro.conf.Positional]
+    """The new board's name."""
+    results: Path = Path("results")
+    """The folder that the boards lie in."""
+    prompts: Path | None = None
+    """A csv, json, jsonl or parquet file with a column `instruction`, `prompt`, `query`,
+    `question` or `messages`."""
+    prompt_column: str | None = None
+    """The column that holds the prompts, if it is called otherwise."""
+    category_column: str | None = None
+    """The column that holds the categories, if it is not called `category`."""
+    reference: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """A model or an answers file to compare with; repeatable. Answered once, then frozen."""
+    judge: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """A judge: checklist, heuristic/longest, recorded/FILE; repeatable."""
+    panel: str | None = None
+    """A packaged panel or a panel file, in place of --judge."""
+    orders: Orders | None = None
+    """Show each pair in both orders, one by a stable hash, or as given (default: both)."""
+    from_: Annotated[str | None, tyro.conf.arg(name="from")] = None
+    """A board to take over what is not said: prompts, references, panel, settings."""
+    private: bool = False
+    """The instructions are private: no text of theirs is shown or sent elsewhere."""
+    model_args: str | None = None
+    """KEY=VALUE,… for the reference models, as of `eval`."""
+
+    def run(self) -> int:
+        recipe = Recipe(
+            name=self.name,
+            source=self.from_,
+            prompts=self.prompts,
+            prompt_column=self.prompt_column,
+            category_column=self.category_column,
+            references=self.reference,
+            judges=self.judge,
+            panel=self.panel,
+            orders=self.orders,
+            private=self.private,
+            model_args=self.model_args,
+        )
+        board = create_board(recipe, self.results, Console())
+        print(
+            f"{board.path}: {len(board.instructions)} instructions, against "
+            f"{' and '.join(board.settings.references)}, judged by {', '.join(board.panel.names)}"
+        )
+        return 0
+
+
+@dataclass(frozen=True)
+class List:
+    """List the boards in the results folder, and the packaged ones."""
+
+    results: Path = Path("results")
+    """The folder that the boards lie in."""
+
+    def run(self) -> int:
+        body = []
+        for name in board_names(self.results):
+            board = load_board(name, self.results, verify=False)
+            rows, judges = len(board_rows(board)), ", ".join(board.panel.names)
+            references = ", ".join(board.settings.references)
+            body.append([name, str(len(board.instructions)), references, judges, str(rows)])
+        there = {row[0] for row in body}
+        body += [[name, "", "", "", "packaged"] for name in packaged_boards() if name not in there]
+        print(grid(["board", "instructions", "references", "judges", "rows"], body, "table"))
+        return 0
+
+
+@dataclass(frozen=True)
+class Check:
+    """Check that a board is as it was made, judge its controls, and read every row."""
+
+    name: Annotated[str, tyro.conf.Positional]
+    """The board's name."""
+    results: Path = Path("results")
+    """The folder that the boards lie in."""
+
+    def run(self) -> int:
+        board = load_board(self.name, self.results)
+        results = run_controls(board, Console())
+        table = standings(board)
+        print(f"{board.path}: {len(board.instructions)} instructions, all hashes as written")
+        print(describe_controls(board, results))
+        print(f"rows: {len(table.frame)} in the table")
+        for name, why in table.left_out.items():
+            print(f"  left out: {name} ({why})")
+        return 0 if all(result.passed for result in results) else 3
+
+
+@dataclass(frozen=True)
+class Import:
+    """Make a board of verdicts that were made elsewhere."""
+
+    kind: Annotated[Literal["alpaca_eval"], tyro.conf.Positional]
+    """What wrote the folder."""
+    folder: Annotated[Path, tyro.conf.Positional]
+    """A checkout of its repository, or a folder of parquet packages."""
+    name: str | None = None
+    """The board's name, if not the folder's."""
+    annotator: str | None = None
+    """Which judge's verdicts, where there are several."""
+    results: Path = Path("results")
+    """The folder that the boards lie in."""
+
+    def run(self) -> int:
+        from leaderboard.interop.alpaca_eval import import_alpaca_eval
+
+        board = import_alpaca_eval(
+            self.folder, self.results, name=self.name, annotator=self.annotator, watch=Console()
+        )
+        rows = len(board_rows(board))
+        print(f"{board.path}: {len(board.instructions)} instructions, {rows} recorded rows")
+        print(f"see them with: leaderboard show {board.name}", file=sys.stderr)
+        return 0

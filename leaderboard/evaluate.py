@@ -1,0 +1,127 @@
+"""The whole pipeline on one page: board → answers → verdicts → summary → table → card.
+
+Every stage reads what the one before left on disk, so that any of them can run elsewhere or again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from judges.errors import UserError
+from judges.recorded import Recorded
+from judges.schema import Instruction, Output
+from leaderboard.answers import read_answers
+from leaderboard.boards import Board, load_board, require_all
+from leaderboard.card import card
+from leaderboard.controls import ControlResult, run_controls
+from leaderboard.generate import generate_answers, store_answers
+from leaderboard.judging import judge_row
+from leaderboard.models import AnswersFile, LocalModel, Model, resolve, row_name
+from leaderboard.results import Row, Status, summarise
+from leaderboard.standings import Standings, write_leaderboard
+from leaderboard.watch import SILENT, Watch
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What an evaluation found. `card` says it in words; without judging only `row` is there."""
+
+    row: str
+    summary: dict[str, Any] | None = None
+    controls: Sequence[ControlResult] = ()
+    standings: Standings | None = None
+    card: str = ""
+
+    @property
+    def is_publishable(self) -> bool:
+        return self.summary is None or bool(self.summary["is_publishable"])
+
+
+def evaluate(  # noqa: PLR0913 - one argument a flag of `eval`
+    model: str,
+    *,
+    board: str = "starter",
+    results: str | Path = "results",
+    name: str | None = None,
+    group: str | None = None,
+    limit: int | None = None,
+    only: Literal["generate", "judge"] | None = None,
+    model_args: Mapping[str, str] | None = None,
+    overwrite: bool = False,
+    watch: Watch = SILENT,
+) -> Evaluation:
+    """Run a model, or take its answers from a file, and put them on a board.
+
+    `limit` evaluates so many instructions; such a row is partial and unranked, and a later full
+    run takes up its answers and verdicts. `only` stops after the answers, or starts from those
+    that are stored. `overwrite` throws a row of the same name away that was made otherwise. Raises
+    UserError for everything that the caller can put right; what was done by then is kept.
+    """
+    if limit is not None and limit < 1:
+        raise UserError(f"--limit {limit}: a positive number is needed")
+    loaded = load_board(board, results)
+    stored = loaded.path if only == "judge" else None
+    chosen = resolve(model, model_args or {}, stored=stored)
+    instructions = loaded.first(limit)
+    outputs: dict[str, Output] = {}
+    generator = None
+    if isinstance(chosen, AnswersFile):
+        outputs, generator = read_answers(chosen.path, loaded.instructions, instructions)
+    row = Row(loaded.path / row_name(chosen, name, generator))
+    if row.name in loaded.settings.references:
+        raise UserError(f"{row.name!r} is a reference of this board; choose another --name")
+    if only != "generate":
+        _require_judges(loaded, row.name)
+    with row.locked():
+        if limit is not None and row.is_complete():
+            raise UserError(f"the row {row.name!r} is complete already; leave --limit out")
+        if isinstance(chosen, AnswersFile):
+            source = f"answers file {chosen.path.name}"
+            store_answers(row, source, outputs, overwrite=overwrite)
+        elif isinstance(chosen, LocalModel) and only != "judge":
+            source, llm = f"model {chosen.default_name}", chosen.load()
+            sampling = loaded.settings.sampling
+            generate_answers(row, source, llm, instructions, sampling, watch, overwrite=overwrite)
+        _describe(row, chosen, group)
+        if only == "generate":
+            return Evaluation(row.name)
+        answers = _stored_answers(row, instructions)
+        judge_row(loaded, row, loaded.comparisons(instructions, answers, row.name), watch)
+        summary = summarise(loaded, row, instructions, answers)
+        row.write_summary(summary)
+    controls = run_controls(loaded, watch)
+    table = write_leaderboard(loaded)
+    return Evaluation(row.name, summary, controls, table, card(loaded, summary, table, controls))
+
+
+def _stored_answers(row: Row, instructions: Sequence[Instruction]) -> dict[str, Output]:
+    if not row.outputs_file.is_file():
+        raise UserError(f"{row.outputs_file} is missing: there are no answers to judge yet")
+    answers = row.outputs(allow_torn=True)
+    require_all(answers, instructions, str(row.outputs_file))
+    return answers
+
+
+def _describe(row: Row, model: Model, group: str | None) -> None:
+    """Write model.toml where there is none yet; it is the user's to edit afterwards."""
+    info = row.info()
+    if not (row.path / "model.toml").is_file():
+        made_here = isinstance(model, LocalModel)
+        status: Status = "generated by host" if made_here else "answers submitted"
+        row.write_info(replace(info, status=status, group=group or ""))
+    elif group is not None and group != info.group:
+        row.write_info(replace(info, group=group))
+
+
+def _require_judges(board: Board, generator: str) -> None:
+    """A board of recorded verdicts can judge only whom they are about."""
+    recorded = [judge for judge in board.panel.judges if isinstance(judge, Recorded)]
+    if board.is_recorded and not any(judge.knows(generator) for judge in recorded):
+        raise UserError(
+            f"board {board.name} holds recorded verdicts, and none on {generator!r}. A board that "
+            "judges for itself, with the same instructions and references, is made by: "
+            f"leaderboard board new {board.name}-live --from {board.name} --judge JUDGE"
+        )

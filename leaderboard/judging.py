@@ -1,0 +1,56 @@
+"""Puts a row's comparisons before the board's judges and keeps every verdict as it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from judges.base import Shown, annotate, presentations
+from judges.records import Appender
+from judges.schema import Annotation, Comparison
+from leaderboard.boards import Board
+from leaderboard.results import Row, write_annotations
+from leaderboard.watch import Watch
+
+Key = tuple[str, str, str]
+
+
+def judge_row(board: Board, row: Row, comparisons: Sequence[Comparison], watch: Watch) -> None:
+    """Fill the row's annotations.jsonl with every verdict on the comparisons.
+
+    A stored verdict is kept when it is on these very texts; a missing one is asked for again. Each
+    new one is appended as soon as it is there; at the end the file is put in canonical order:
+    comparison, judge, order.
+    """
+    held = {_key(annotation): annotation for annotation in row.annotations()}
+    settings = board.settings
+    with Appender(row.annotations_file) as file:
+        for judge in board.panel.judges:
+            shown = presentations(judge, comparisons, settings.orders, settings.seed)
+            left = [view for view in shown if not _is_answered(held, judge.name, view)]
+            verdicts = annotate(judge, left)
+            for annotation in watch.track(verdicts, len(left), f"judging ({judge.name})"):
+                file.append(annotation)
+                held[_key(annotation)] = annotation
+    # Verdicts beyond those of a --limit run stay in the file, behind the ones in use.
+    place = {comparison.id: n for n, comparison in enumerate(comparisons)}
+    judges = {name: n for n, name in enumerate(board.panel.names)}
+    orders = {"none": 0, "original": 1, "swapped": 2}
+
+    def canonical(key: Key) -> tuple[int, str, int, int]:
+        comparison, judge, order = key
+        return (place.get(comparison, len(place)), comparison, judges[judge], orders[order])
+
+    write_annotations(row.annotations_file, [held[key] for key in sorted(held, key=canonical)])
+
+
+def _key(annotation: Annotation) -> Key:
+    return (annotation.comparison_id, annotation.annotator, annotation.order)
+
+
+def _is_answered(held: Mapping[Key, Annotation], judge: str, view: Shown) -> bool:
+    stored = held.get((view.comparison.id, judge, view.order))
+    return (
+        stored is not None
+        and stored.preference is not None
+        and stored.digest == view.comparison.digest
+    )

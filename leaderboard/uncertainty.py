@@ -1,0 +1,202 @@
+"""Intervals and tests for the mean of one number per instruction.
+
+Everything here takes one number per independent unit. An instruction is such a unit; several
+verdicts on one instruction are averaged before they come here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtr, ndtri, stdtrit
+
+EXACT_SIGN_FLIPS = 14
+"""Up to this many nonzero differences, all 2**14 = 16384 sign flips are enumerated."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """A mean with its standard error and its confidence interval, all in the units of the values.
+
+    `n` is the number of values; `standard_error` is nan for a single one.
+    """
+
+    value: float
+    standard_error: float
+    low: float
+    high: float
+    n: int
+    level: float
+
+    @property
+    def half_width(self) -> float:
+        """Half of the interval's width; the interval need not be symmetric about the value."""
+        return (self.high - self.low) / 2
+
+
+def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
+    """The mean of `values`, shape (n,), each in [0, 1], with a Wilson interval.
+
+    The standard error is std(ddof=1) / sqrt(n). The interval is Wilson's score interval,
+
+        (p + k / 2 -+ sqrt(k * (p * (1 - p) + k / 4))) / (1 + k),   k = t**2 / n_eff,
+
+    with p the mean, t Student's quantile at max(n - 1, 1) degrees of freedom and an effective
+    sample size n_eff = n / r, where r = min(1, (m2 + e) / (p * (1 - p) + e)), m2 is the variance
+    (ddof=0) and e = 0.25 / n. The ratio r compares the variance with the largest that values in
+    [0, 1] of this mean can have: it is 1 for zeros and ones, which gives Wilson's interval
+    itself, and smaller for soft preferences. Near 0 or 1 the observed variance says little, as a
+    sample without the rare large value looks constant; e, one observation's worth of the largest
+    possible variance, then draws r towards 1, the widest interval. So n values of 0 give Wilson's
+    interval of 0 in n, and equal values never give zero width.
+
+    Raises ValueError for no values and for values that are not in [0, 1].
+    Source: Wilson (1927), Journal of the American Statistical Association 22; r and e are ours.
+    """
+    checked = _checked(values, 0.0, 1.0)
+    low, high = _wilson(checked - 0.5, level)
+    value = float(checked.mean())
+    return Interval(
+        value=value,
+        standard_error=_standard_error(checked),
+        low=min(max(0.5 + low, 0.0), value),
+        high=max(min(0.5 + high, 1.0), value),
+        n=checked.size,
+        level=level,
+    )
+
+
+def difference_interval(differences: ArrayLike, level: float = 0.95) -> Interval:
+    """The mean of paired `differences`, shape (n,), each in [-1, 1], with its interval.
+
+    It is `mean_interval` of (d + 1) / 2, mapped back, so that everything is in units of d. Negated
+    differences give the negated interval, to the last bit.
+    """
+    checked = _checked(differences, -1.0, 1.0)
+    low, high = _wilson(checked / 2, level)
+    value = float(checked.mean())
+    return Interval(
+        value=value,
+        standard_error=_standard_error(checked),
+        low=min(max(2 * low, -1.0), value),
+        high=max(min(2 * high, 1.0), value),
+        n=checked.size,
+        level=level,
+    )
+
+
+def sign_flip_p(differences: ArrayLike) -> float:
+    """The two-sided p-value of differences, shape (n,), being symmetric about zero.
+
+    See `sign_flip_p_rows`.
+    """
+    return float(sign_flip_p_rows(np.atleast_2d(np.asarray(differences, dtype=np.float64)))[0])
+
+
+def sign_flip_p_rows(differences: Floats) -> Floats:
+    """The two-sided p-value of each row of `differences`, shape (rows, n), being symmetric.
+
+    If they are symmetric about zero, then every choice of signs was equally likely, and p is the
+    share of them whose absolute sum is at least the one observed. Up to `EXACT_SIGN_FLIPS` nonzero
+    differences are enumerated; with more, the sum of random signs is taken as normal with the
+    variance that it has, sum(d**2). Zeros count for nothing; a row of zeros has p = 1.
+    """
+    if differences.ndim != 2 or not np.isfinite(differences).all():
+        raise ValueError("differences must be finite numbers, one row per test")
+    scale = np.sqrt(np.square(differences).sum(axis=1))
+    z = np.zeros_like(scale)
+    np.divide(np.abs(differences.sum(axis=1)), scale, out=z, where=scale > 0)
+    p: Floats = 2 * ndtr(-z)
+    for row in np.flatnonzero(np.count_nonzero(differences, axis=1) <= EXACT_SIGN_FLIPS):
+        p[row] = _enumerated_p(differences[row][differences[row] != 0])
+    return p
+
+
+def holm(p_values: ArrayLike) -> Floats:
+    """Holm's adjusted p-values, in the shape of `p_values`.
+
+    Rejecting where they are at most alpha keeps the chance of any false rejection among all of
+    the tests at most alpha, however the tests depend on each other.
+    Source: Holm (1979), Scandinavian Journal of Statistics 6.
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    if not np.all((p >= 0) & (p <= 1)):  # also false for nan
+        raise ValueError("p-values must be in [0, 1]")
+    order = np.argsort(p, axis=None, kind="stable")
+    remaining = p.size - np.arange(p.size)
+    adjusted = np.empty(p.size)
+    adjusted[order] = np.minimum(np.maximum.accumulate(remaining * p.ravel()[order]), 1.0)
+    return adjusted.reshape(p.shape)
+
+
+def smallest_detectable(
+    standard_deviation: float, n: int, level: float = 0.95, power: float = 0.8
+) -> float:
+    """The smallest mean paired difference that n instructions detect with this power.
+
+    `standard_deviation` is that of the paired differences; the test is two-sided at 1 - level, by
+    the normal approximation.
+    """
+    check_level(level)
+    if not 0 < power < 1:
+        raise ValueError(f"power must be between 0 and 1, not {power}")
+    if n < 1 or not standard_deviation >= 0:
+        raise ValueError(
+            f"n must be at least 1 and the deviation at least 0, not {n} and {standard_deviation}"
+        )
+    quantiles = float(ndtri((1 + level) / 2) + ndtri(power))
+    return quantiles * standard_deviation / float(np.sqrt(n))
+
+
+def _wilson(centred: Floats, level: float) -> tuple[float, float]:
+    """The interval of `mean_interval` for values less 0.5, again less 0.5.
+
+    About the middle of the range the formula is odd in its argument, so that mirrored values give
+    exactly mirrored ends.
+    """
+    check_level(level)
+    n = centred.size
+    mean = float(centred.mean())
+    largest_variance = 0.25 - mean**2
+    pseudo = 0.25 / n
+    ratio = min(1.0, (float(centred.var()) + pseudo) / (largest_variance + pseudo))
+    k = float(stdtrit(max(n - 1, 1), (1 + level) / 2)) ** 2 * ratio / n
+    half = float(np.sqrt(k * (largest_variance + k / 4)))
+    return (mean - half) / (1 + k), (mean + half) / (1 + k)
+
+
+def _standard_error(values: Floats) -> float:
+    if values.size == 1:
+        return float("nan")
+    return float(values.std(ddof=1) / np.sqrt(values.size))
+
+
+def _enumerated_p(differences: Floats) -> float:
+    sums = np.zeros(1)
+    for difference in differences:
+        sums = np.concatenate([sums + difference, sums - difference])
+    # The tolerance counts sums that are equal but for rounding.
+    return float(np.mean(np.abs(sums) >= abs(differences.sum()) - 1e-12))
+
+
+def _checked(values: ArrayLike, smallest: float, largest: float) -> Floats:
+    checked = np.asarray(values, dtype=np.float64)
+    if checked.ndim != 1:
+        raise ValueError(f"values must have one dimension, not {checked.ndim}")
+    if checked.size == 0:
+        raise ValueError("no values")
+    outside = ~((checked >= smallest) & (checked <= largest))  # also true for nan
+    if outside.any():
+        at = int(np.argmax(outside))
+        raise ValueError(f"value {at} is {checked[at]}, not in [{smallest:g}, {largest:g}]")
+    return checked
+
+
+def check_level(level: float) -> None:
+    """Raises ValueError unless `level` is a confidence level."""
+    if not 0 < level < 1:
+        raise ValueError(f"level must be between 0 and 1, not {level}")

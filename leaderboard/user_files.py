@@ -1,0 +1,94 @@
+"""Files that users bring, in the formats they have: JSON, JSONL, CSV, Parquet; and safe names."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from judges.errors import UserError
+from judges.records import read_records
+
+SUFFIXES = (".json", ".jsonl", ".csv", ".parquet")
+RESERVED = {"calibration", "controls", "examples", "prompts", "references", "verdicts"}
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@=-]{0,95}")
+
+
+def check_name(name: str, what: str) -> str:
+    """The name, if it is fit to be a folder's; else UserError."""
+    if not _SAFE_NAME.fullmatch(name) or name.endswith("."):
+        raise UserError(
+            f"{what} {name!r} is not usable: letters, digits and . _ + @ = - only, at most 96 of "
+            "them, the first a letter or digit (no path separators, spaces or control characters)"
+        )
+    if name.lower() in RESERVED:
+        raise UserError(f"{what} {name!r} is reserved; choose another")
+    return name
+
+
+def safe_name(text: str) -> str:
+    """A usable name nearest to a free text: what a name cannot hold becomes a hyphen."""
+    return re.sub(r"[^A-Za-z0-9._+@=-]+", "-", text).strip("-.")[:96]
+
+
+def read_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """Every row of a file with the place to name in a complaint ("FILE, line 3").
+
+    Cells that a CSV or Parquet file leaves empty are None. Raises UserError for a missing or empty
+    file, an unknown format, and what cannot be parsed.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    readers = {".json": _json, ".jsonl": read_records, ".csv": _csv, ".parquet": _parquet}
+    if path.suffix.lower() not in readers:
+        raise UserError(f"{path}: unknown format; known: {', '.join(SUFFIXES)}")
+    if path.stat().st_size == 0:
+        raise UserError(f"{path}: the file is empty")
+    unit = "line" if path.suffix.lower() in (".jsonl", ".csv") else "row"
+    rows = [(f"{path}, {unit} {n}", row) for n, row in readers[path.suffix.lower()](path)]
+    if not rows:
+        raise UserError(f"{path}: there are no rows in this file")
+    return rows
+
+
+def _json(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
+    try:
+        rows = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not valid JSON ({error})") from None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise UserError(f"{path}: a JSON list of objects was expected")
+    return enumerate(rows, 1)
+
+
+def _csv(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
+    csv.field_size_limit(sys.maxsize)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, strict=True)
+        try:
+            if len(set(reader.fieldnames or ())) < len(reader.fieldnames or ()):
+                raise UserError(f"{path}: two columns have one name")
+            for row in reader:
+                if None in row or None in row.values():
+                    raise UserError(
+                        f"{path}, line {reader.line_num}: {len(reader.fieldnames or ())} cells "
+                        "were expected, as in the header"
+                    )
+                # A quoted cell can span lines: the row is named by the line it ends on.
+                yield reader.line_num, {key: cell or None for key, cell in row.items()}
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise UserError(f"{path}, near line {reader.line_num}: {error}") from None
+
+
+def _parquet(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        return enumerate(parquet.read_table(path).to_pylist(), 1)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise UserError(f"{path}: not a readable Parquet file ({error})") from None

@@ -1,0 +1,175 @@
+"""Imports go one way: the packages, the layers inside them, and nothing heavy before it is used."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("judges", "leaderboard", "train_baselines")
+
+# Module → layer. A folder stands for all modules in it, "" for the package's own __init__.py.
+# A module may import modules of its own layer and of lower ones.
+LAYERS = {
+    "judges": {
+        "schema": 0,
+        "errors": 0,
+        "records": 0,
+        "checks": 0,
+        "prompting": 1,
+        "backends": 2,
+        "cache": 1,
+        "thinking": 1,
+        "base": 2,
+        "checklist": 3,
+        "recorded": 3,
+        "heuristic": 3,
+        "panel": 4,
+        "registry": 4,
+        "": 4,
+    },
+    "leaderboard": {
+        "uncertainty": 0,
+        "user_files": 0,
+        "watch": 0,
+        "winrate": 1,
+        "ranking": 1,
+        "boards": 2,
+        "results": 2,
+        "interop": 2,
+        "create": 2,
+        "models": 2,
+        "answers": 2,
+        "generate": 2,
+        "judging": 2,
+        "controls": 2,
+        "standings": 2,
+        "compare": 2,
+        "table": 2,
+        "card": 2,
+        "evaluate": 3,
+        "": 3,
+        "cli": 4,
+        "commands": 4,
+    },
+}
+STATISTICS = ("uncertainty", "winrate", "ranking")
+HEAVY = {"torch", "transformers", "vllm", "openai", "anthropic", "sklearn", "gradio"}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {
+    module_name(path): path for package in PACKAGES for path in (ROOT / package).rglob("*.py")
+}
+
+
+def imports_of(source: str) -> Iterator[tuple[int, str]]:
+    """Line and full name of everything imported, in functions and under TYPE_CHECKING as well."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: a relative import"
+            for alias in node.names:
+                if alias.name == "__version__":  # a constant that any layer may write down
+                    continue
+                submodule = f"{node.module}.{alias.name}"
+                yield node.lineno, submodule if submodule in MODULES else str(node.module)
+
+
+def layer_of(module: str) -> int:
+    package, _, inside = module.partition(".")
+    top = inside.partition(".")[0]
+    if top not in LAYERS[package]:
+        pytest.fail(f"{module} has no layer: add {top!r} to LAYERS[{package!r}] in {__file__}")
+    return LAYERS[package][top]
+
+
+def project_imports() -> Iterator[tuple[str, str, str]]:
+    """(where, importing module, imported module) for every import of the project's own modules."""
+    for module, path in MODULES.items():
+        for line, imported in imports_of(path.read_text(encoding="utf-8")):
+            if imported.partition(".")[0] in PACKAGES:
+                yield f"{path.relative_to(ROOT)}:{line}: {module}", module, imported
+
+
+def test_the_walk_sees_every_kind_of_import() -> None:
+    source = (
+        "import judges.schema as s\n"
+        "def f():\n    from leaderboard import winrate, evaluate_it\n"
+        "if TYPE_CHECKING:\n    from judges.errors import UserError\n"
+    )
+    assert sorted(imports_of(source)) == [
+        (1, "judges.schema"),
+        (3, "leaderboard"),
+        (3, "leaderboard.winrate"),
+        (5, "judges.errors"),
+    ]
+    assert len(list(project_imports())) > 20
+
+
+def test_packages_meet_only_in_judges() -> None:
+    wrong = [
+        f"{where} imports {imported}"
+        for where, module, imported in project_imports()
+        if imported.partition(".")[0] not in {"judges", module.partition(".")[0]}
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("package", LAYERS)
+def test_every_module_has_a_layer(package: str) -> None:
+    for module in MODULES:
+        if module.partition(".")[0] == package:
+            layer_of(module)
+
+
+def test_no_module_imports_a_higher_layer() -> None:
+    wrong = [
+        f"{where} (layer {layer_of(module)}) imports {imported} (layer {layer_of(imported)})"
+        for where, module, imported in project_imports()
+        if module.partition(".")[0] == imported.partition(".")[0]
+        and module.partition(".")[0] in LAYERS
+        and layer_of(imported) > layer_of(module)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("name", STATISTICS)
+def test_statistics_stand_alone(name: str) -> None:
+    """Pure functions on arrays and frames: no judges, no files, no torch."""
+    allowed = {f"leaderboard.{other}" for other in STATISTICS}
+    path = MODULES[f"leaderboard.{name}"]
+    for line, imported in imports_of(path.read_text(encoding="utf-8")):
+        root = imported.partition(".")[0]
+        known = root in {"numpy", "pandas", "scipy"} or root in sys.stdlib_module_names
+        assert known or imported in allowed, f"{path}:{line} imports {imported}"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import leaderboard",
+        "import leaderboard.cli",
+        "import leaderboard; [getattr(leaderboard, name) for name in leaderboard.__all__]",
+        "from leaderboard.cli import main; sys.exit(main(['--help']))",
+        "from leaderboard.cli import main; sys.exit(main(['eval', '--help']))",
+    ],
+    ids=["package", "cli", "public names", "--help", "eval --help"],
+)
+def test_nothing_heavy_is_imported_before_it_is_used(code: str) -> None:
+    report = f"sys.stderr.write(' '.join({HEAVY!r} & set(sys.modules)))"
+    program = f"import sys\ntry:\n    {code}\nfinally:\n    {report}\n"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr

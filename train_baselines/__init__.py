@@ -1,0 +1,3 @@
+"""Readable baselines: one method, one file; data in, a checkpoint out."""
+
+from __future__ import annotations
