@@ -6,7 +6,8 @@ logistic map
     p = 1 / (1 + exp(-(s2 - s1) / temperature)),    and p = 0.5 where |s2 - s1| <= tie_band
 
 which is monotone in the difference, 0.5 for answers of equal quality, and maps swapped answers to
-1 - p. At the defaults a quarter of the weight more gives 0.73, half of it 0.88. The criteria are `judges.checks`.
+1 - p. At the defaults a quarter of the weight more gives 0.73, half of it 0.88. The criteria are
+those of `judges.criteria`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from judges.base import Shown, Verdict
-from judges.checks import score
+from judges.criteria import score
+from judges.errors import UserError
 from judges.schema import Instruction
 
 
@@ -33,6 +35,14 @@ class Checklist:
     """Differences of the shares up to this one are ties."""
     temperature: float = 0.25
     """The smaller, the nearer a small difference comes to a certain win."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.temperature < math.inf:
+            raise UserError(
+                f"judge {self.name}: temperature must lie above 0, not {self.temperature}"
+            )
+        if not 0 <= self.tie_band < 1:
+            raise UserError(f"judge {self.name}: tie_band must lie in 0..1, not {self.tie_band}")
 
     def identity(self) -> Mapping[str, Any]:
         return {
@@ -56,4 +66,5 @@ class Checklist:
         # The slack keeps a difference that equals the band but for rounding inside it.
         if abs(difference) <= self.tie_band + 1e-9:
             return 0.5
-        return 1 / (1 + math.exp(-difference / self.temperature))
+        # The logistic function, in a form that never overflows.
+        return (1 + math.tanh(difference / self.temperature / 2)) / 2

@@ -1,11 +1,8 @@
 """Criteria that a machine can check in an answer, without a model and without running code.
 
-A criterion is a JSON object: `{"kind": "words", "max": 60, "weight": 2}`. Each kind is a small
-frozen dataclass below, whose fields are the criterion's parameters and whose `passes` says whether
-an answer meets it. To add a kind, write such a class and name it in `KINDS`.
-
-Text is compared without regard to case, typographic quotes are read as plain ones, and strings
-match whole words only ("art" does not occur in "party"). An empty answer meets no criterion.
+Each kind is a small frozen dataclass, whose fields are the criterion's parameters and whose
+`passes` says whether a non-empty answer meets it. To add a kind, write such a class and name it in
+`KINDS`. How a criterion is written in an eval set, and what an answer scores: `judges.criteria`.
 """
 
 from __future__ import annotations
@@ -14,112 +11,32 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
-from functools import lru_cache
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, NoReturn, Protocol
 
-import regex
-
-from judges.errors import UserError
+from judges.reading import (
+    QUOTES,
+    compiled,
+    list_items,
+    normalise,
+    numbers,
+    occurs,
+    sentences,
+    table_rows,
+    term_pattern,
+    words,
+)
 
 SEARCH_SECONDS = 1.0
 """What a regular expression may take; one that is made well takes a thousandth of it."""
 
-_QUOTES = str.maketrans({"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"'})
-_LIST_ITEM = re.compile(r"^\s*(?:[-*•+]|\(?\d{1,3}[.)]|\(?[a-zA-Z][.)])\s+\S")
-_NUMBER = re.compile(r"(?<![\w.,])[-−+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?!\d|[.,]\d)")
-_TITLE = re.compile(r"(?:(?i:\b(?:mr|mrs|ms|dr|prof|st|vs))|(?<![\w.])[A-Z])\.$")
-_DOTTED = re.compile(r"\b(?:\w(?:\.\w)+|etc)\.$")
-_FENCE = re.compile(r"\A```[\w-]*\n(.*?)\n?```\Z", re.DOTALL)
-_TABLE_RULE = re.compile(r"^\|?\s*:?-{2,}:?\s*(?:\|\s*:?-{2,}:?\s*)*\|?$")
-
-
-# ------------------------------------------------------------------------------- reading a text
-def normalise(text: str) -> str:
-    """The text in lower case, with plain quotes and single spaces."""
-    return " ".join(text.translate(_QUOTES).casefold().split())
-
-
-def words(text: str) -> list[str]:
-    """The words of a text: runs of letters and digits, with apostrophes, hyphens and the points
-    and commas of a number inside them."""
-    return re.findall(r"[^\W_]+(?:['-][^\W_]+|(?<=\d)[.,]\d+)*", text.translate(_QUOTES))
-
-
-def sentences(text: str) -> list[str]:
-    """The sentences of a text: split behind . ! ? before a space, and at line ends.
-
-    Not behind a title or an initial ("Mr.", "J."), nor behind a dotted abbreviation that a small
-    letter follows ("at 2 p.m. on Friday").
-    """
-    found: list[str] = []
-    for line in text.strip().splitlines():
-        open_part = ""
-        for part in re.split(r"(?<=[.!?])[\"')\]]*\s+", line):
-            goes_on = _TITLE.search(open_part) or (_DOTTED.search(open_part) and part[:1].islower())
-            if open_part and not goes_on:
-                found.append(open_part)
-                open_part = ""
-            open_part = f"{open_part} {part}".strip()
-        found.append(open_part)
-    return [sentence for sentence in found if words(sentence)]
-
-
-def list_items(text: str) -> list[str]:
-    """The items of the bulleted, numbered or lettered lists in a text, without their markers."""
-    marker = re.compile(r"^\s*\S+\s+")
-    return [marker.sub("", line) for line in text.splitlines() if _LIST_ITEM.match(line)]
-
-
-def numbers(text: str) -> list[float]:
-    """The numbers that stand alone in a text, thousands separators removed."""
-    return [float(n.replace(",", "").replace("−", "-")) for n in _NUMBER.findall(text)]
-
-
-def table_rows(text: str) -> tuple[list[str], list[list[str]]] | None:
-    """Header and body cells of the first Markdown table in a text, or None."""
-    lines = [line.strip() for line in text.splitlines()]
-    for i in range(1, len(lines)):
-        if "|" in lines[i - 1] and "-" in lines[i] and _TABLE_RULE.match(lines[i]):
-            body = []
-            for line in lines[i + 1 :]:
-                if "|" not in line:
-                    break
-                body.append(_cells(line))
-            return _cells(lines[i - 1]), body
-    return None
-
-
-def _cells(line: str) -> list[str]:
-    return [normalise(cell).strip("*_`") for cell in line.strip().strip("|").split("|")]
-
-
-# A board's expressions are needed again for every model and control, and are slow to compile.
-@lru_cache(maxsize=8192)
-def _compiled(pattern: str, ignore_case: bool) -> regex.Pattern[str]:
-    return regex.compile(pattern, regex.MULTILINE | (regex.IGNORECASE if ignore_case else 0))
-
-
-@lru_cache(maxsize=8192)
-def _pattern(term: str) -> re.Pattern[str]:
-    """Finds a term in a normalised text as whole words; "5" does not occur in "1.5" or "5,000"."""
-    plain = normalise(term)
-    before = r"(?<!\d[.,])" if plain[:1].isdigit() else ""
-    after = r"(?![.,]\d)" if plain[-1:].isdigit() else ""
-    return re.compile(rf"(?<!\w){before}{re.escape(plain)}{after}(?!\w)")
-
-
-def _position(text: str, term: str, start: int = 0) -> int:
-    """Where the term occurs in a normalised text, at or after start; -1 where it does not."""
-    found = _pattern(term).search(text, start)
-    return found.start() if found else -1
+_FENCE = re.compile(r"\A```[^\n`]*\n(.*?)\n?```\Z", re.DOTALL)
 
 
 def _within(n: float, low: float | None, high: float | None) -> bool:
     return (low is None or n >= low) and (high is None or n <= high)
 
 
-# ---------------------------------------------------------------------------------- the criteria
 class Check(Protocol):
     """One criterion: `passes` says whether a non-empty answer meets it."""
 
@@ -163,8 +80,8 @@ class Contains:
 
     def passes(self, answer: str) -> bool:
         text = normalise(answer)
-        every = [_position(text, term) >= 0 for term in self.all]
-        some = [_position(text, term) >= 0 for term in self.any]
+        every = [occurs(text, term) for term in self.all]
+        some = [occurs(text, term) for term in self.any]
         return False not in every and (not some or True in some)
 
 
@@ -176,7 +93,7 @@ class Omits:
 
     def passes(self, answer: str) -> bool:
         text = normalise(answer)
-        return all(_position(text, term) < 0 for term in self.terms)
+        return not any(occurs(text, term) for term in self.terms)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,7 +105,7 @@ class TermCount:
     max: int | None = None
 
     def passes(self, answer: str) -> bool:
-        return _within(len(_pattern(self.term).findall(normalise(answer))), self.min, self.max)
+        return _within(len(term_pattern(self.term).findall(normalise(answer))), self.min, self.max)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,7 +113,8 @@ class Regex:
     """The regular expression is found somewhere in the answer (`absent`: is found nowhere).
 
     `^` and `$` match at every line; case counts unless `ignore_case`. A search that takes longer
-    than a second counts as not met: an answer can be built to keep an expression busy for hours.
+    than a second, or all the memory that `regex` allows it, counts as not met: an answer can be
+    built to keep an expression busy for hours.
     """
 
     pattern: str
@@ -204,17 +122,17 @@ class Regex:
     absent: bool = False
 
     def passes(self, answer: str) -> bool:
-        text = answer.translate(_QUOTES).strip()
+        text = answer.translate(QUOTES).strip()
         try:
-            found = _compiled(self.pattern, self.ignore_case).search(text, timeout=SEARCH_SECONDS)
-        except TimeoutError:
+            found = compiled(self.pattern, self.ignore_case).search(text, timeout=SEARCH_SECONDS)
+        except (TimeoutError, MemoryError):
             return False
         return (found is None) == self.absent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartsWith:
-    """The answer begins with one of the accepted texts."""
+    """The answer begins with one of the accepted texts; "Thank" also stands for "Thanks"."""
 
     accept: Sequence[str]
 
@@ -302,17 +220,17 @@ class ItemWords:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """The terms all occur, each after the one before it."""
+    """The terms all occur, each behind the end of the one before it."""
 
     terms: Sequence[str]
 
     def passes(self, answer: str) -> bool:
         text, at = normalise(answer), 0
         for term in self.terms:
-            at = _position(text, term, at)
-            if at < 0:
+            found = term_pattern(term).search(text, at)
+            if found is None:
                 return False
-            at += 1
+            at = found.end()
         return True
 
 
@@ -332,8 +250,8 @@ class Json:
     """The whole answer, a code fence around it apart, is valid JSON of the stated shape.
 
     `type` is object or array; `keys` must be there in the object (or in every object of the
-    array), with `only_keys` no others; `values` must be equal (text: but for case); `length` is
-    the number of elements of the array or of keys of the object.
+    array, and there must be one), with `only_keys` no others; `values` must be equal (text: but
+    for case); `length` is the number of elements of the array or of keys of the object.
     """
 
     type: str = "object"
@@ -345,12 +263,15 @@ class Json:
     def passes(self, answer: str) -> bool:
         fenced = _FENCE.match(answer.strip())
         try:
-            data = json.loads(fenced.group(1) if fenced else answer)
+            text = fenced.group(1) if fenced else answer
+            data = json.loads(text, parse_constant=_refuse_constant)
         except (ValueError, RecursionError):
             return False
         if not isinstance(data, dict if self.type == "object" else list):
             return False
         if self.length is not None and len(data) != self.length:
+            return False
+        if (self.keys or self.values) and data == []:
             return False
         return all(self._shape(entry) for entry in ([data] if isinstance(data, dict) else data))
 
@@ -363,11 +284,18 @@ class Json:
         )
 
 
+def _refuse_constant(name: str) -> NoReturn:
+    # Python reads NaN and Infinity; no other reader of JSON does.
+    raise ValueError(name)
+
+
 def _same(found: object, wanted: object) -> bool:
     if isinstance(found, str) and isinstance(wanted, str):
         return normalise(found) == normalise(wanted)
     if isinstance(found, list) and isinstance(wanted, list):
         return len(found) == len(wanted) and all(map(_same, found, wanted))
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        return found.keys() == wanted.keys() and all(_same(found[k], wanted[k]) for k in wanted)
     return (type(found) is not bool and type(wanted) is not bool and found == wanted) or (
         found is wanted
     )
@@ -454,48 +382,3 @@ KINDS: dict[str, type[Check]] = {
     "no_repetition": NoRepetition,
     "case": Case,
 }
-_CHOICES = {("number", "which"): ("last", "any", "only"), ("json", "type"): ("object", "array")}
-_CHOICES["case", "letters"] = ("lower", "upper")
-
-
-def parse(criterion: Mapping[str, Any]) -> tuple[Check, float]:
-    """The check and the weight of a criterion as it stands in an eval set.
-
-    Raises UserError for an unknown kind, an unknown or missing parameter, a value outside its
-    choices, a regular expression that does not compile, or a weight that is not positive.
-    """
-    params = dict(criterion)
-    kind, weight = params.pop("kind", None), params.pop("weight", 1)
-    if kind not in KINDS:
-        raise UserError(f"unknown criterion kind {kind!r}; known: {', '.join(KINDS)}")
-    if not isinstance(weight, int | float) or isinstance(weight, bool) or not weight > 0:
-        raise UserError(f"criterion {kind!r}: the weight must be a positive number, not {weight!r}")
-    known = {field.name: field for field in fields(KINDS[kind])}  # type: ignore[arg-type]
-    if unknown := sorted(set(params) - set(known)):
-        raise UserError(
-            f"criterion {kind!r}: unknown parameter {', '.join(unknown)}; known: {', '.join(known)}"
-        )
-    missing = [n for n, f in known.items() if f.default is MISSING and n not in params]
-    if missing:
-        raise UserError(f"criterion {kind!r}: missing parameter {', '.join(missing)}")
-    for name, value in params.items():
-        choices = _CHOICES.get((kind, name))
-        if choices and value not in choices:
-            raise UserError(f"criterion {kind!r}: {name} must be one of {', '.join(choices)}")
-        if "Sequence" in str(known[name].type) and not isinstance(value, list):
-            raise UserError(f"criterion {kind!r}: {name} must be a list, not {value!r}")
-    if kind == "regex":
-        try:
-            _compiled(params["pattern"], params.get("ignore_case", False))
-        except regex.error as error:
-            raise UserError(f"criterion 'regex': {params['pattern']!r}: {error}") from None
-    return KINDS[kind](**params), float(weight)
-
-
-def score(answer: str, criteria: Sequence[Mapping[str, Any]]) -> float:
-    """The weighted share of the criteria that the answer meets, in [0, 1]."""
-    parsed = [parse(criterion) for criterion in criteria]
-    if not answer.strip():
-        return 0.0
-    met = sum(weight for check, weight in parsed if check.passes(answer))
-    return met / sum(weight for _, weight in parsed)

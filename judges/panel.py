@@ -3,6 +3,7 @@
 A judge's vote on a comparison is the mean of its verdicts over the orders; it is missing when one
 of them is. A comparison has a panel preference when at least `min_votes` votes are there. Beside
 it stand two bounds: the preference if every missing verdict had gone against the model, and for it.
+They are widened to hold the preference, which leaves out the verdict that a missing vote did have.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Panel:
             raise UserError("a panel needs at least one judge")
         if len(set(names)) < len(names):
             raise UserError(f"two judges of the panel have one name: {', '.join(sorted(names))}")
-        if self.aggregate not in _AGGREGATES:
+        if self.aggregate not in tuple(_AGGREGATES):  # a tuple: what TOML holds may have no hash
             known = ", ".join(_AGGREGATES)
             raise UserError(f"unknown aggregate {self.aggregate!r}; known: {known}")
 
@@ -88,9 +89,16 @@ def panel_preferences(
 
     `annotations` has the columns comparison_id, annotator, preference (NaN: missing). What it holds
     on other comparisons or of other annotators is left out; a comparison that it does not hold at
-    all has every vote missing.
+    all has every vote missing. Every order that a judge was to be shown needs a row of its own: one
+    without a row is not known to be missing. Raises UserError when `min_votes` is not in 1..judges.
     """
     shape = (len(comparison_ids), len(judges))
+    needed = len(judges) if min_votes == "all" else min_votes
+    if not 1 <= needed <= len(judges):
+        raise UserError(
+            f"min_votes must lie in 1..{len(judges)}, the number of judges, or be 'all', "
+            f"not {min_votes!r}"
+        )
     row = {comparison: i for i, comparison in enumerate(comparison_ids)}
     column = {judge: j for j, judge in enumerate(judges)}
     at = annotations["comparison_id"].map(row).to_numpy(float)
@@ -108,7 +116,7 @@ def panel_preferences(
         return mean.reshape(shape)
 
     votes, n_votes = vote(np.nan), (~np.isnan(vote(np.nan))).sum(axis=1)
-    enough = n_votes >= (len(judges) if min_votes == "all" else min_votes)
+    enough = n_votes >= needed
     combine = _AGGREGATES[aggregate]
     preference = np.full(shape[0], np.nan)
     if enough.any():
@@ -117,8 +125,8 @@ def panel_preferences(
         {
             "comparison_id": list(comparison_ids),
             "preference": preference,
-            "low": combine(vote(0.0)),
-            "high": combine(vote(1.0)),
+            "low": np.fmin(combine(vote(0.0)), preference),
+            "high": np.fmax(combine(vote(1.0)), preference),
             "n_votes": n_votes,
             **{judge: votes[:, j] for judge, j in column.items()},
         }

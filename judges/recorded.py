@@ -2,9 +2,10 @@
 
 The file has one JSON object a line: `instruction_id`, `generator_1`, `generator_2`, `preference`
 (the probability that output 2 is better, or null), and where it is known `order` (`original`: the
-first generator's answer was shown first). A pair that was recorded the other way round is turned.
-What is not in the file is missing. Without a `path` the judge stands for verdicts that lie in a
-board's rows only, as after an import: it can say who judged, but judge nothing new.
+first generator's answer was shown first). A pair that was recorded the other way round is turned;
+one that was recorded both ways has two verdicts, which is an error. What is not in the file is
+missing. Without a `path` the judge stands for verdicts that lie in a board's rows only, as after
+an import: it can say who judged, but judge nothing new.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from judges.records import digest, read_records
 from judges.schema import Instruction
 
 _FIELDS = {"instruction_id", "generator_1", "generator_2", "preference", "order"}
+_TURNED = {"original": "swapped", "swapped": "original", "none": "none"}
 _Key = tuple[str, str, str, str]
 
 
@@ -40,7 +42,7 @@ class Recorded:
         """Preference by instruction, generator 1, generator 2 and order."""
         return _read(self.folder / self.path) if self.path else {}
 
-    @property
+    @cached_property
     def sees_order(self) -> bool:
         return any(order != "none" for _, _, _, order in self.verdicts)
 
@@ -61,7 +63,6 @@ class Recorded:
         return any(generator in (first, second) for _, first, second, _ in self.verdicts)
 
     def judge(self, shown: Sequence[Shown]) -> Iterator[Verdict]:
-        turned = {"original": "swapped", "swapped": "original", "none": "none"}
         for view in shown:
             comparison = view.comparison
             item, one, two = (
@@ -72,8 +73,8 @@ class Recorded:
             preference, found = None, True
             if (item, one, two, view.order) in self.verdicts:
                 preference = self.verdicts[item, one, two, view.order]
-            elif (item, two, one, turned[view.order]) in self.verdicts:
-                preference = self.verdicts[item, two, one, turned[view.order]]
+            elif (item, two, one, _TURNED[view.order]) in self.verdicts:
+                preference = self.verdicts[item, two, one, _TURNED[view.order]]
                 preference = None if preference is None else 1 - preference
             else:
                 found = False
@@ -92,22 +93,22 @@ def _read(path: Path) -> dict[_Key, float | None]:
             known = ", ".join(sorted(_FIELDS))
             raise UserError(f"{path}, line {number}: unknown field {unknown[0]!r}; known: {known}")
         names = [record.get(name) for name in ("instruction_id", "generator_1", "generator_2")]
-        order, preference = record.get("order", "none"), record.get("preference")
+        order, preference = record.get("order", "none"), record.get("preference", "nothing")
         if not all(isinstance(name, str) for name in names):
             raise UserError(
                 f"{path}, line {number}: instruction_id, generator_1 and generator_2 must be texts"
             )
         if order not in ("original", "swapped", "none"):
             raise UserError(f"{path}, line {number}: order must be original, swapped or none")
-        if preference is not None and not (
-            isinstance(preference, int | float) and 0 <= preference <= 1
-        ):
+        is_number = isinstance(preference, int | float) and not isinstance(preference, bool)
+        if preference is not None and not (is_number and 0 <= preference <= 1):
             raise UserError(
                 f"{path}, line {number}: preference must lie in 0..1 (1 = output 2 is better) "
                 f"or be null, not {preference!r}"
             )
-        key = (str(names[0]), str(names[1]), str(names[2]), str(order))
-        if key in verdicts:
+        item, one, two = map(str, names)
+        key, turned = (item, one, two, order), (item, two, one, _TURNED[order])
+        if key in verdicts or (one != two and turned in verdicts):
             raise UserError(f"{path}, line {number}: a second verdict on {' / '.join(key)}")
         verdicts[key] = None if preference is None else float(preference)
     if not verdicts:

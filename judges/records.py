@@ -12,7 +12,8 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -26,25 +27,30 @@ T = TypeVar("T")
 
 def to_line(record: object) -> str:
     """One record as a line of JSON. Fields of a dataclass that hold their default are left out."""
-    return json.dumps(to_json(record), ensure_ascii=False, separators=(", ", ": "))
-
-
-def to_json(value: Any) -> Any:
-    """Dataclasses as dicts without the fields that hold their default, tuples as lists."""
-    if is_dataclass(value) and not isinstance(value, type):
-        held = ((f, getattr(value, f.name)) for f in fields(value))
-        return {f.name: to_json(v) for f, v in held if v != f.default}
-    if isinstance(value, Mapping):
-        return {key: to_json(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [to_json(entry) for entry in value]
-    return value
+    # Half of a surrogate pair, as a text cut in an emoji holds it, is no UTF-8: it is escaped.
+    return _LINE.encode(record).encode("utf-8", "backslashreplace").decode()
 
 
 def digest(value: object) -> str:
     """`sha256:` and the hash of a value in canonical JSON."""
-    text = json.dumps(to_json(value), sort_keys=True, separators=(",", ":"))
-    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+    return "sha256:" + hashlib.sha256(_CANONICAL.encode(value).encode()).hexdigest()
+
+
+def _as_dict(value: Any) -> dict[str, Any]:
+    """What JSON does not know: mappings, and dataclasses without the fields at their default."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    names = _defaults(value.__class__)
+    return {name: v for name, default in names if (v := getattr(value, name)) != default}
+
+
+@cache
+def _defaults(cls: Any) -> list[tuple[str, Any]]:
+    return [(field.name, field.default) for field in fields(cls)]
+
+
+_LINE = json.JSONEncoder(ensure_ascii=False, default=_as_dict)
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=_as_dict)
 
 
 def read_records(path: Path, *, allow_torn: bool = False) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -83,7 +89,9 @@ def write_atomic(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+        with os.fdopen(
+            handle, "w", encoding="utf-8", errors="backslashreplace", newline="\n"
+        ) as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

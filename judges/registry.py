@@ -31,7 +31,7 @@ def make_judge(table: Mapping[str, Any], folder: Path) -> Judge:
     """
     settings = dict(table)
     kind = settings.pop("kind", None)
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise UserError(f"unknown judge kind {kind!r}; known: {', '.join(KINDS)}")
     module, name = KINDS[kind].split(":")
     cls = getattr(import_module(module), name)
@@ -94,7 +94,11 @@ def read_panel(path: Path) -> dict[str, Any]:
     if unknown := sorted(set(panel) - known):
         raise UserError(f"{path}: unknown key {unknown[0]!r}; known: {', '.join(sorted(known))}")
     judges = panel.get("judges")
-    if not isinstance(judges, list) or not all(isinstance(table, dict) for table in judges):
+    if (
+        not isinstance(judges, list)
+        or not judges
+        or not all(isinstance(table, dict) for table in judges)
+    ):
         raise UserError(f"{path}: a panel needs at least one [[judges]] table")
     return panel
 

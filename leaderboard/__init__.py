@@ -13,10 +13,10 @@ __all__ = ["__version__", "compare", "evaluate", "load_board"]
 
 if TYPE_CHECKING:
     from leaderboard.boards import load_board
-    from leaderboard.compare import compare
-    from leaderboard.evaluate import evaluate
+    from leaderboard.comparison import compare
+    from leaderboard.evaluation import evaluate
 
-_HOME = {"evaluate": "evaluate", "compare": "compare", "load_board": "boards"}
+_HOME = {"evaluate": "evaluation", "compare": "comparison", "load_board": "boards"}
 
 
 def __getattr__(name: str) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 from judges.errors import UserError
 from judges.schema import Instruction, Output
 from judges.thinking import split_thinking
-from leaderboard.boards import require_all
+from leaderboard.evalset import require_all
 from leaderboard.user_files import read_rows
 
 COLUMNS = (
@@ -21,6 +21,7 @@ COLUMNS = (
     "instruction",
     "input",
     "output",
+    "text",
     "generator",
     "reasoning",
     "finish_reason",
@@ -47,12 +48,15 @@ def read_answers(
     for where, row in rows:
         if unknown := sorted(set(row) - set(COLUMNS)):
             raise UserError(f"{where}: unknown column {unknown[0]!r}; known: {', '.join(COLUMNS)}")
-        text, name = row.get("output"), row.get("generator")
+        text, name = row.get("output", row.get("text")), row.get("generator")
         if not isinstance(text, str):
             # An empty cell of a CSV file is an empty answer; a null in JSON is no answer.
             if not (text is None and "output" in row and path.suffix.lower() == ".csv"):
                 raise UserError(f"{where}: `output` must be a text, not {text!r}")
             text = ""
+        for key in ("reasoning", "finish_reason"):
+            if not isinstance(row.get(key), str | None):
+                raise UserError(f"{where}: `{key}` must be a text, not {row[key]!r}")
         if name is not None:
             generators.add(str(name))
         instruction_id = finder.find(row, where)

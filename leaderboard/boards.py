@@ -8,8 +8,10 @@ every reference answer, and what each judge says of itself. File layout: docs/fi
 from __future__ import annotations
 
 import shutil
+import tempfile
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from importlib import resources
@@ -21,13 +23,14 @@ from pydantic import TypeAdapter
 
 from judges.backends.base import Sampling
 from judges.base import Orders, stable_fraction
-from judges.checks import parse
 from judges.errors import UserError
 from judges.panel import Panel
-from judges.records import digest, read_records, to_json, to_line, validated
+from judges.recorded import Recorded
+from judges.records import digest, to_line, validated
 from judges.registry import make_panel, read_panel
 from judges.schema import Comparison, Instruction, Output
-from leaderboard.user_files import RESERVED
+from leaderboard.evalset import read_evalset, read_outputs, require_all, require_file
+from leaderboard.user_files import check_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,8 +91,7 @@ class Board:
     @property
     def is_recorded(self) -> bool:
         """Whether every judge only replays verdicts that were made elsewhere."""
-        kinds = [judge.identity()["kind"] for judge in self.panel.judges]
-        return all(kind == "recorded" for kind in kinds)
+        return all(isinstance(judge, Recorded) for judge in self.panel.judges)
 
     @cached_property
     def by_id(self) -> dict[str, Instruction]:
@@ -151,7 +153,7 @@ def board_names(results: Path) -> list[str]:
 
 def find_board(name: str, results: Path) -> Path:
     """The board's folder; a packaged template is first copied to `results`."""
-    path = results / name
+    path = results / check_name(name, "the board's name")
     if (path / "board.toml").is_file():
         return path
     packaged = packaged_boards()
@@ -161,19 +163,38 @@ def find_board(name: str, results: Path) -> Path:
             f"there is no board {name!r} in {results}; known: {', '.join(known)}. "
             f"A new one is made by: leaderboard board new {name} --prompts FILE"
         )
-    results.mkdir(parents=True, exist_ok=True)
-    temporary = results / f".{name}.new"
-    shutil.rmtree(temporary, ignore_errors=True)
-    # Copied file by file: the installed package may be read-only, the copy must not be.
-    shutil.copytree(packaged[name], temporary, copy_function=shutil.copyfile)
     try:
-        temporary.rename(path)
-    except OSError:
+        with _whole_or_not(path) as folder:
+            # Without the modes: the installed package may be read-only, the copy must not be.
+            for source in sorted(packaged[name].rglob("*")):
+                target = folder / source.relative_to(packaged[name])
+                if source.is_file():
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(source, target)
+    except UserError:
         # Another run was faster; a folder of that name that is no board is the user's to clear.
-        shutil.rmtree(temporary, ignore_errors=True)
         if not (path / "board.toml").is_file():
             raise UserError(f"{path} is in the way: it is not a board") from None
     return path
+
+
+@contextmanager
+def _whole_or_not(path: Path) -> Iterator[Path]:
+    """A folder to fill, which becomes `path` in one step at the end, or leaves nothing behind.
+
+    Raises UserError where something has come to stand at `path`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as temporary:
+        folder = Path(temporary) / path.name
+        folder.mkdir()
+        yield folder
+        try:
+            folder.rename(path)
+        except OSError:
+            if path.exists():
+                raise UserError(f"{path} is there already; choose another name") from None
+            raise
 
 
 def load_board(name: str, results: Path | str = "results", *, verify: bool = True) -> Board:
@@ -188,7 +209,7 @@ def load_board(name: str, results: Path | str = "results", *, verify: bool = Tru
         written = tomllib.loads(file.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: not valid TOML ({error})") from None
-    said = written.pop("hashes", {})
+    said = written.pop("hashes", None)
     settings = validated(TypeAdapter(Settings), written, str(file))
     instructions = read_evalset(path / "evalset.jsonl")
     references = {
@@ -197,8 +218,12 @@ def load_board(name: str, results: Path | str = "results", *, verify: bool = Tru
     }
     for reference, outputs in references.items():
         require_all(outputs, instructions, f"reference {reference!r} of board {path.name}")
+    require_file(path / "panel.toml")
     panel = make_panel(read_panel(path / "panel.toml"), path)
     panel.check(instructions)
+    votes = settings.min_votes
+    if votes != "all" and not 1 <= votes <= len(panel.judges):
+        raise UserError(f'{file}: min_votes must be "all" or 1 to {len(panel.judges)}, not {votes}')
     board = Board(
         path=path,
         settings=settings,
@@ -207,71 +232,12 @@ def load_board(name: str, results: Path | str = "results", *, verify: bool = Tru
         panel=panel,
         hashes=content_hashes(written, instructions, references, panel),
     )
-    if verify and (changed := changes(board, said)):
+    if verify and (changed := changes(board, said if isinstance(said, dict) else {})):
         raise UserError(
             f"board {path.name} has been changed since it was made: {'; '.join(changed)}. Undo "
             f"that, or make a new board of it: leaderboard board new NAME --from {path.name}"
         )
     return board
-
-
-def read_evalset(path: Path) -> tuple[Instruction, ...]:
-    """The instructions of an evalset.jsonl; raises UserError with the line of what is wrong."""
-    _require_file(path)
-    adapter = TypeAdapter(Instruction)
-    instructions: dict[str, Instruction] = {}
-    for number, record in read_records(path):
-        where = f"{path}, line {number}"
-        instruction = validated(adapter, record, where)
-        check_instruction(instruction, where)
-        if instruction.id in instructions:
-            raise UserError(f"{where}: a second instruction has the id {instruction.id!r}")
-        instructions[instruction.id] = instruction
-    if not instructions:
-        raise UserError(f"{path}: there are no instructions in this file")
-    return tuple(instructions.values())
-
-
-def check_instruction(instruction: Instruction, where: str) -> None:
-    """Raises UserError for what a type cannot say: the last turn, the id, the checks."""
-    if not instruction.messages or instruction.messages[-1].role != "user":
-        raise UserError(f"{where}: the messages must end with a user turn")
-    if not instruction.id or not instruction.id.isprintable():
-        raise UserError(f"{where}: the id {instruction.id!r} must be printable")
-    for check in instruction.checks:
-        try:
-            parse(check)
-        except UserError as error:
-            raise UserError(f"{where}: {error}") from None
-
-
-def read_outputs(path: Path, *, allow_torn: bool = False) -> dict[str, Output]:
-    """Instruction id → answer of an outputs file of ours; raises UserError with the line."""
-    _require_file(path)
-    adapter = TypeAdapter(Output)
-    outputs: dict[str, Output] = {}
-    for number, record in read_records(path, allow_torn=allow_torn):
-        output = validated(adapter, record, f"{path}, line {number}")
-        if output.instruction_id in outputs:
-            raise UserError(f"{path}, line {number}: a second answer to {output.instruction_id!r}")
-        outputs[output.instruction_id] = output
-    return outputs
-
-
-def _require_file(path: Path) -> None:
-    if not path.is_file():
-        raise UserError(f"{path} is missing")
-
-
-def require_all(answered: Iterable[str], instructions: Sequence[Instruction], what: str) -> None:
-    """Raises UserError where an instruction has no answer."""
-    held = set(answered)
-    missing = [i.id for i in instructions if i.id not in held]
-    if missing:
-        few = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
-        raise UserError(
-            f"{what}: {len(missing)} of {len(instructions)} instructions have no answer ({few})"
-        )
 
 
 # -------------------------------------------------------------------------------------- hashing
@@ -327,38 +293,31 @@ def write_board(
 
     Raises UserError when the folder is there already or a judge cannot judge an instruction.
     """
+    check_name(path.name, "the board's name")
     if path.exists():
         raise UserError(f"{path} is there already; choose another name")
-    if path.name.lower() in RESERVED:
-        raise UserError(f"a board cannot be called {path.name!r}")
-    temporary = path.with_name(f".{path.name}.new")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
+    with _whole_or_not(path) as folder:
         for name, source in files.items():
-            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             if isinstance(source, Path):
-                shutil.copyfile(source, temporary / name)
+                shutil.copyfile(source, folder / name)
             else:
-                (temporary / name).write_text(source, encoding="utf-8")
-        _write_lines(temporary / "evalset.jsonl", instructions)
+                (folder / name).write_text(source, encoding="utf-8")
+        _write_lines(folder / "evalset.jsonl", instructions)
         for reference, outputs in references.items():
             _write_lines(
-                temporary / "references" / f"{reference}.jsonl",
+                folder / "references" / f"{reference}.jsonl",
                 [outputs[instruction.id] for instruction in instructions],
             )
-        panel_file = temporary / "panel.toml"
+        panel_file = folder / "panel.toml"
         panel_file.write_text(tomli_w.dumps({"schema_version": 1, **panel_table}), "utf-8")
-        panel = make_panel(read_panel(panel_file), temporary)
+        panel = make_panel(read_panel(panel_file), folder)
         panel.check(instructions)
         # Every setting, defaults too: a later version's defaults must not matter.
-        written = _without_none(to_json(asdict(settings)))
+        written = _without_none(asdict(settings))
         hashes = content_hashes(written, instructions, references, panel)
         toml = tomli_w.dumps({**written, "hashes": hashes})
-        (temporary / "board.toml").write_text(toml, encoding="utf-8")
-        temporary.rename(path)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+        (folder / "board.toml").write_text(toml, encoding="utf-8")
 
 
 def _write_lines(path: Path, records: Iterable[object]) -> None:

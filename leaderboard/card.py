@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from leaderboard.boards import Board
-from leaderboard.compare import compare_in
+from leaderboard.comparison import compare_in
 from leaderboard.controls import ControlResult, describe_controls
 from leaderboard.standings import Standings
 from leaderboard.uncertainty import smallest_detectable
@@ -43,12 +44,19 @@ def card(
     lines.append(f"  cost: ${summary['cost_usd']:.2f}")
     if (smallest := board_resolution(table)) is not None:
         lines.append(
-            f"  the smallest difference that this board can show: {100 * smallest:.1f} points "
-            "(two models on the same instructions, 80 % power)"
+            f"  the smallest difference that this board can show: {100 * smallest:.1f} points\n"
+            "    (two models on the same instructions, 80 % power)"
         )
     if board.settings.note:
-        lines.append(f"  note: {board.settings.note}")
+        lines.append(_folded(f"note: {board.settings.note}"))
     return "\n".join(lines)
+
+
+def _folded(text: str) -> str:
+    """One entry of the card, on as many lines as it needs."""
+    return textwrap.fill(
+        text, 88, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False
+    )
 
 
 def _win_rate(board: Board, rate: dict[str, Any]) -> str:
@@ -64,18 +72,22 @@ def _win_rate(board: Board, rate: dict[str, Any]) -> str:
 
 def _neighbours(table: Standings, name: str) -> list[str]:
     frame = table.frame[table.frame["model"] == name].iloc[0]
+    rank = rank_range(frame["rank_low"], frame["rank_high"])
+    is_sure = frame["rank_low"] == frame["rank_high"]
     lines = [
-        f"  rank: {rank_range(frame['rank_low'], frame['rank_high'])} of {len(table.models)}, "
-        "as far as the data can tell"
+        f"  rank: {rank} of {len(table.models)}"
+        + ("" if is_sure else ", as far as the data can tell")
     ]
     pairs = [compare_in(table, name, other) for other in table.models if other != name]
     tied = sorted((p for p in pairs if not p.is_separable), key=lambda p: abs(p.difference))
-    if not tied:
+    if pairs and not tied:
         lines.append("  it can be told from every other row")
     for pair in tied[:3]:
+        # One interval can leave zero out that all the pairs' tests together do not.
+        too_many = f"; too little among {len(table.models)} rows" * (pair.low * pair.high > 0)
         lines.append(
-            f"  cannot be told from {pair.b}: {100 * pair.difference:+.1f} points "
-            f"[{100 * pair.low:+.1f}, {100 * pair.high:+.1f}]"
+            f"  cannot be told from {pair.b}: {100 * pair.difference:+.1f} points (95 % interval "
+            f"{100 * pair.low:+.1f} to {100 * pair.high:+.1f}{too_many})"
         )
     if len(tied) > 3:
         lines.append(f"  nor from {len(tied) - 3} more")
@@ -88,8 +100,9 @@ def _judged(summary: dict[str, Any]) -> str:
     if verdicts["n_missing"]:
         why = "; ".join(f"{error}: {count}" for error, count in verdicts["errors"].items())
         line += (
-            f"; missing verdicts: {verdicts['n_missing']} ({why}). Had they all been losses or "
-            f"all wins: {100 * rate['bound_low']:.1f} to {100 * rate['bound_high']:.1f} %"
+            f"; missing verdicts: {verdicts['n_missing']} ({why})\n"
+            "    had they all been losses or all wins: "
+            f"{100 * rate['bound_low']:.1f} to {100 * rate['bound_high']:.1f} %"
         )
     return line
 
@@ -109,7 +122,7 @@ def board_resolution(table: Standings) -> float | None:
         for j in range(i):
             difference = table.preferences[i] - table.preferences[j]
             difference = difference[~np.isnan(difference)]
-            if len(difference) > 1 and difference.std() > 0:
+            if len(difference) > 1 and np.ptp(difference) > 1e-9:
                 deviations.append(difference.std(ddof=1))
                 counts.append(len(difference))
     if not deviations:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from filelock import FileLock
+
 from judges.schema import Instruction, Output
 from leaderboard.boards import Board
 from leaderboard.judging import judge_row
@@ -84,20 +86,28 @@ def run_controls(board: Board, watch: Watch) -> list[ControlResult]:
     """
     if board.is_recorded:
         return []
-    for name, control in CONTROLS.items():
-        row = control_row(board, name)
-        held = row.summary()
-        if held is not None and held["board"]["hashes"] == dict(board.hashes):
-            continue
-        outputs = control_outputs(board, name, control)
-        if outputs is None:
-            continue
-        references = board.settings.references[:1]
-        with row.locked():
-            comparisons = board.comparisons(board.instructions, outputs, name, references)
-            judge_row(board, row, comparisons, watch)
-            row.write_summary(summarise(board, row, board.instructions, outputs, references))
+    if _unjudged(board):
+        (board.path / "controls").mkdir(exist_ok=True)
+        # Two runs that come here at once take turns; the second finds nothing left to do.
+        with FileLock(board.path / "controls" / ".lock"):
+            for name, outputs in _unjudged(board).items():
+                row, references = control_row(board, name), board.settings.references[:1]
+                comparisons = board.comparisons(board.instructions, outputs, name, references)
+                judge_row(board, row, comparisons, watch)
+                row.write_summary(summarise(board, row, board.instructions, outputs, references))
     return control_results(board)
+
+
+def _unjudged(board: Board) -> dict[str, dict[str, Output]]:
+    """The answers of the controls that can be made, but are not judged on this board yet."""
+    left = {}
+    for name, control in CONTROLS.items():
+        held = control_row(board, name).summary()
+        if held is None or held["board"]["hashes"] != dict(board.hashes):
+            outputs = control_outputs(board, name, control)
+            if outputs is not None:
+                left[name] = outputs
+    return left
 
 
 def control_outputs(board: Board, name: str, control: Control) -> dict[str, Output] | None:
@@ -127,10 +137,12 @@ def control_results(board: Board) -> list[ControlResult]:
             continue
         rate = summary["win_rate"]
         low, high = rate["low"], rate["high"]
+        if rate["value"] is None:  # judges that only replay verdicts have none on a control
+            continue
         results.append(
             ControlResult(
                 name=name,
-                value=rate["value"] if rate["value"] is not None else float("nan"),
+                value=rate["value"],
                 low=low,
                 high=high,
                 expect=control.expect,
@@ -144,6 +156,8 @@ def describe_controls(board: Board, results: Sequence[ControlResult]) -> str:
     """One or a few lines in plain words: none, all where they belong, or which are not."""
     if board.is_recorded:
         return "controls: none (the verdicts are recorded, nothing can be put to the judges)"
+    if not results:
+        return f"controls: not judged; judge them with: leaderboard board check {board.name}"
     failed = [result for result in results if not result.passed]
     missing = [name for name in CONTROLS if name not in {result.name for result in results}]
     line = f"controls: {len(results) - len(failed)} of {len(results)} where they belong"
@@ -152,8 +166,15 @@ def describe_controls(board: Board, results: Sequence[ControlResult]) -> str:
     for result in failed:
         line += (
             f"\n  FAILED {result.name}: {100 * result.value:.1f} % "
-            f"[{100 * result.low:.1f}, {100 * result.high:.1f}], must lie {result.expect} 50 %"
+            f"[{100 * result.low:.1f}, {100 * result.high:.1f}], {_MUST[result.expect]}"
         )
     if failed:
         line += "\n  A panel that puts these where they cannot belong must not rank models."
     return line
+
+
+_MUST = {
+    "below": "must lie below 50 %",
+    "not above": "must not lie above 50 %",
+    "above": "must lie above 50 %",
+}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import tempfile
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,11 +13,12 @@ from pydantic import TypeAdapter
 
 from judges.base import Orders
 from judges.errors import UserError
-from judges.records import to_json, validated
-from judges.registry import judge_table, packaged_panels, read_panel
+from judges.records import digest, to_line, validated
+from judges.registry import judge_table, make_panel, packaged_panels, read_panel
 from judges.schema import Instruction, Output
 from leaderboard.answers import read_answers
-from leaderboard.boards import Board, Settings, check_instruction, load_board, write_board
+from leaderboard.boards import Board, Settings, load_board, write_board
+from leaderboard.evalset import check_instruction
 from leaderboard.generate import generate_answers
 from leaderboard.models import AnswersFile, LocalModel, parse_model_args, resolve, row_name
 from leaderboard.results import Row
@@ -57,6 +58,8 @@ def create_board(recipe: Recipe, results: Path, watch: Watch = SILENT) -> Board:
     path = results / recipe.name
     if path.exists():
         raise UserError(f"{path} is there already; choose another name")
+    if recipe.prompts is None and (recipe.prompt_column or recipe.category_column):
+        raise UserError("--prompt-column and --category-column go with --prompts")
     # A source that was edited by hand is welcome here: the new board pins it as it is now.
     source = load_board(recipe.source, results, verify=False) if recipe.source else None
     if recipe.prompts is None and source is None:
@@ -69,17 +72,22 @@ def create_board(recipe: Recipe, results: Path, watch: Watch = SILENT) -> Board:
         instructions = source.instructions
     if recipe.private:
         instructions = tuple(replace(i, visibility="private") for i in instructions)
-    panel, files = _panel(recipe, source)
+    panel, files = _panel(recipe, source, instructions)
     settings = source.settings if source else Settings(references=())
-    settings = replace(settings, title=recipe.name if source is None else settings.title)
+    is_other = recipe.prompts or recipe.judges or recipe.panel
+    settings = replace(settings, title=recipe.name, note="" if is_other else settings.note)
     if recipe.orders is not None:
         settings = replace(settings, orders=recipe.orders)
-    references = _references(recipe, source, instructions, settings, watch)
+    # Named by what is asked: an interrupted run is taken up only for the same instructions.
+    unfinished = results / f".{recipe.name}.{digest(list(instructions))[7:15]}"
+    references = _references(recipe, source, instructions, settings, unfinished, watch)
     settings = replace(settings, references=tuple(references))
-    if source is not None and (source.path / "published.csv").is_file():
-        files["published.csv"] = source.path / "published.csv"
-    results.mkdir(parents=True, exist_ok=True)
+    published = source.path / "published.csv" if source else None
+    # Such rows are about their own prompts and references only.
+    if published and published.is_file() and not (recipe.prompts or recipe.references):
+        files["published.csv"] = published
     write_board(path, settings, instructions, references, panel, files)
+    shutil.rmtree(unfinished, ignore_errors=True)
     return load_board(recipe.name, results)
 
 
@@ -112,8 +120,8 @@ def read_prompts(
     for number, (where, row) in enumerate(rows, 1):
         record = {
             "id": str(row[named]) if named and row.get(named) is not None else f"{number:04d}",
-            "messages": _messages(row.get(prompt), where),
-            "category": str(row.get(category_column or "category") or ""),
+            "messages": _messages(row.get(prompt), where, prompt),
+            "category": _text(row.get(category_column or "category")),
             "checks": _decoded(row.get("checks"), where) or (),
             "gold_answer": row.get("gold_answer"),
         }
@@ -121,7 +129,7 @@ def read_prompts(
         check_instruction(instruction, where)
         if instruction.id in instructions:
             raise UserError(f"{where}: a second prompt has the id {instruction.id!r}")
-        key = json.dumps(to_json(instruction.messages))
+        key = to_line(instruction.messages)
         if key in seen:
             raise UserError(f"{where}: this prompt stands at {seen[key]} too")
         instructions[instruction.id] = instruction
@@ -129,13 +137,36 @@ def read_prompts(
     return tuple(instructions.values())
 
 
-def _messages(value: object, where: str) -> list[dict[str, str]]:
-    decoded = _decoded(value, where) if isinstance(value, str) and value[:2] == "[{" else value
-    if isinstance(decoded, list):
-        return [dict(turn) if isinstance(turn, Mapping) else turn for turn in decoded]
-    if not isinstance(decoded, str) or not decoded.strip():
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def _messages(value: object, where: str, column: str) -> list[Any]:
+    """The turns of a conversation, which a CSV file holds as JSON text; of a plain text, one."""
+    turns = _conversation(value) if isinstance(value, str) else value
+    if turns is None or turns == [] or (isinstance(turns, str) and not turns.strip()):
         raise UserError(f"{where}: the prompt is empty")
-    return [{"role": "user", "content": decoded}]
+    if isinstance(turns, list):
+        return turns
+    if column == "messages" or not isinstance(turns, str):
+        raise UserError(
+            f"{where}: {column} must be {'' if column == 'messages' else 'a text or '}a list of "
+            'turns like {"role": "user", "content": …}'
+        )
+    return [{"role": "user", "content": turns}]
+
+
+def _conversation(text: str) -> Any:
+    """The turns in a text that is a JSON list of turns; any other text as it is."""
+    try:
+        turns = json.loads(text) if text.lstrip().startswith("[") else None
+    except ValueError:
+        return text
+    if not isinstance(turns, list) or not turns:
+        return text
+    return (
+        turns if all(isinstance(t, dict) and {"role", "content"} <= set(t) for t in turns) else text
+    )
 
 
 def _decoded(value: object, where: str) -> Any:
@@ -148,8 +179,13 @@ def _decoded(value: object, where: str) -> Any:
         raise UserError(f"{where}: not valid JSON in a cell ({error})") from None
 
 
-def _panel(recipe: Recipe, source: Board | None) -> tuple[dict[str, Any], dict[str, Path | str]]:
-    """The content of panel.toml, and the files of verdicts that have to come along."""
+def _panel(
+    recipe: Recipe, source: Board | None, instructions: Sequence[Instruction]
+) -> tuple[dict[str, Any], dict[str, Path | str]]:
+    """The content of panel.toml, and the files of verdicts that have to come along.
+
+    Raises UserError for a panel that cannot judge, before a reference model is asked anything.
+    """
     if recipe.judges and recipe.panel:
         raise UserError("give --judge or --panel, not both")
     if recipe.judges:
@@ -166,15 +202,19 @@ def _panel(recipe: Recipe, source: Board | None) -> tuple[dict[str, Any], dict[s
         base, panel = source.path, read_panel(source.path / "panel.toml")
     else:
         raise UserError("say who judges: --judge JUDGE or --panel PANEL")
+    recorded = [t for t in panel["judges"] if t.get("kind") == "recorded" and t.get("path")]
+    for table in recorded:
+        table.setdefault("name", f"recorded/{Path(str(table['path'])).stem}")
+    judges = make_panel(panel, base)
+    judges.check(instructions)
+    judges.identity()  # reads the files of verdicts
     files: dict[str, Path | str] = {}
-    for table in panel["judges"]:
-        if table.get("kind") == "recorded" and table.get("path"):
-            verdicts = base / table["path"]
-            if not verdicts.is_file():
-                raise UserError(f"{verdicts}: the file of recorded verdicts is not there")
-            table["path"] = f"verdicts/{verdicts.name}"
-            table.setdefault("name", f"recorded/{verdicts.stem}")
-            files[table["path"]] = verdicts
+    for table in recorded:
+        verdicts = base / table["path"]
+        table["path"] = f"verdicts/{verdicts.name}"
+        if table["path"] in files:
+            raise UserError(f"two files of recorded verdicts are called {verdicts.name}")
+        files[table["path"]] = verdicts
     return panel, files
 
 
@@ -183,43 +223,39 @@ def _references(
     source: Board | None,
     instructions: Sequence[Instruction],
     settings: Settings,
+    unfinished: Path,
     watch: Watch,
 ) -> dict[str, Mapping[str, Output]]:
-    """Reference → instruction id → answer, from files, by models, or from the source board."""
+    """Reference → instruction id → answer, from files, by models, or from the source board.
+
+    What models write is kept in `unfinished` until the board is there, so that a run that was
+    interrupted goes on where it stopped.
+    """
     if not recipe.references:
         if source is None or recipe.prompts is not None:
             raise UserError("say what to compare with: --reference MODEL_OR_FILE")
         return dict(source.references)
-    references: dict[str, Mapping[str, Output]] = {}
+    chosen: dict[str, Mapping[str, Output] | LocalModel] = {}
     for spec in recipe.references:
         model = resolve(spec, parse_model_args(recipe.model_args) if _is_local(spec) else {})
-        if isinstance(model, AnswersFile):
-            outputs, generator = read_answers(model.path, instructions)
-            name = row_name(model, None, generator)
-        else:
-            assert isinstance(model, LocalModel)
-            name = row_name(model, None, None)
-            outputs = _generated(name, model, instructions, settings, watch)
-        if name in references:
+        outputs, generator = (
+            read_answers(model.path, instructions) if isinstance(model, AnswersFile) else ({}, None)
+        )
+        name = row_name(model, None, generator)
+        if name in chosen:
             raise UserError(f"two references are called {name!r}")
-        references[name] = {i: replace(o, generator=name) for i, o in outputs.items()}
+        chosen[name] = model if isinstance(model, LocalModel) else outputs
+    # Models write only now that everything else is known to be right.
+    references: dict[str, Mapping[str, Output]] = {}
+    for name, answers in chosen.items():
+        if isinstance(answers, LocalModel):
+            row, origin, llm = Row(unfinished / name), f"model {name}", answers.load()
+            sampling = settings.sampling
+            generate_answers(row, origin, llm, instructions, sampling, watch, overwrite=True)
+            answers = row.outputs()
+        references[name] = {i: replace(o, generator=name) for i, o in answers.items()}
     return references
 
 
 def _is_local(spec: str) -> bool:
     return spec.startswith(("hf/", "fake/")) or Path(spec).is_dir()
-
-
-def _generated(
-    name: str,
-    model: LocalModel,
-    instructions: Sequence[Instruction],
-    settings: Settings,
-    watch: Watch,
-) -> dict[str, Output]:
-    """A model's answers to instructions that are on no board yet."""
-    source = f"model {model.default_name}"
-    with tempfile.TemporaryDirectory() as folder:
-        row = Row(Path(folder) / name)
-        generate_answers(row, source, model.load(), instructions, settings.sampling, watch)
-        return row.outputs()

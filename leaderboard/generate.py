@@ -49,16 +49,17 @@ def generate_answers(
     """Have a model answer those of the instructions that the row has no answer to yet.
 
     Each answer is appended as soon as it is there; at the end the file is in the instructions'
-    order, answers beyond them behind.
-    Raises UserError when the row's answers were made by another model or in another way, unless
+    order, answers beyond them behind. Raises UserError when the row's answers were made by another model or in another way, unless
     `overwrite`.
     """
-    shown = dict(getattr(llm, "settings", {}))
+    shown = dict(llm.settings)
     first = llm.render(instructions[0].messages)
+    # A manifest travels with the row; the text of a private instruction must not.
+    kept = first if instructions[0].visibility == "public" else "(private)"
     manifest = Manifest(
         source=source,
         parts={**llm.fingerprint(), "sampling": digest(asdict(sampling))},
-        settings={**shown, "sampling": asdict(sampling), "first_prompt": first},
+        settings={**shown, "sampling": asdict(sampling), "first_prompt": kept},
         herdbook=__version__,
     )
     for key, value in shown.items():

@@ -31,14 +31,16 @@ def judge_row(board: Board, row: Row, comparisons: Sequence[Comparison], watch: 
             for annotation in watch.track(verdicts, len(left), f"judging ({judge.name})"):
                 file.append(annotation)
                 held[_key(annotation)] = annotation
-    # Verdicts beyond those of a --limit run stay in the file, behind the ones in use.
+    # Verdicts beyond those of a --limit run, or of judges that a board of this name had once, stay
+    # in the file, behind the ones in use.
     place = {comparison.id: n for n, comparison in enumerate(comparisons)}
     judges = {name: n for n, name in enumerate(board.panel.names)}
     orders = {"none": 0, "original": 1, "swapped": 2}
 
     def canonical(key: Key) -> tuple[int, str, int, int]:
         comparison, judge, order = key
-        return (place.get(comparison, len(place)), comparison, judges[judge], orders[order])
+        behind = judges.get(judge, len(judges))
+        return (place.get(comparison, len(place)), comparison, behind, orders[order])
 
     write_annotations(row.annotations_file, [held[key] for key in sorted(held, key=canonical)])
 

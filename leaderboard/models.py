@@ -20,6 +20,7 @@ from judges.backends.base import LocalLLM
 from judges.errors import UserError
 from leaderboard.user_files import SUFFIXES, check_name, safe_name
 
+_ROW = ", and no row of that name with answers"
 MODEL_ARGS = ("adapter", "batch_size", "chat_template", "device", "dtype", "system_prompt")
 
 
@@ -64,9 +65,9 @@ class LocalModel:
             return FakeLLM(self.spec.removeprefix("fake/"))
         from judges.backends.transformers import TransformersLLM
 
-        path, revision = self.spec, None
+        path, revision = self.spec, ""
         if path.startswith("hf/"):
-            path, _, revision = path.removeprefix("hf/").partition("@")
+            path, _, revision = path.partition("@")
         return TransformersLLM.load(
             path,
             revision=revision or None,
@@ -110,9 +111,11 @@ def resolve(spec: str, args: Mapping[str, str], *, stored: Path | None = None) -
         return AnswersFile(path)
     if spec.startswith(("hf/", "fake/")) or path.is_dir():
         return LocalModel(spec, args)
+    if path.is_file():
+        raise UserError(f"{spec}: unknown format; answers files are {', '.join(SUFFIXES)}")
     raise UserError(
-        f"model {spec!r}: no such file or folder. A model is an answers file "
-        f"({', '.join(SUFFIXES)}), a model folder, hf/ORG/NAME or fake/NAME"
+        f"model {spec!r}: no such file or folder{_ROW if stored else ''}. A model is an answers "
+        f"file ({', '.join(SUFFIXES)}), a model folder, hf/ORG/NAME or fake/NAME"
     )
 
 
@@ -121,7 +124,7 @@ def row_name(model: Model, chosen: str | None, generator: str | None) -> str:
     if chosen is not None:
         return check_name(chosen, "--name")
     if isinstance(model, StoredRow):
-        return model.name
+        return check_name(model.name, "the row's name")
     if isinstance(model, LocalModel):
         return check_name(model.default_name, "the model's name")
     return check_name(safe_name(generator or model.path.stem), "the model's name")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import fmean
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import pandas as pd
 import tomli_w
@@ -26,8 +27,9 @@ from pydantic import TypeAdapter
 from judges.errors import UserError
 from judges.panel import panel_preferences
 from judges.records import digest, read_records, to_line, validated, write_atomic
-from judges.schema import Annotation, Instruction, Output
-from leaderboard.boards import Board, read_outputs
+from judges.schema import Annotation, Instruction, Order, Output
+from leaderboard.boards import Board
+from leaderboard.evalset import read_outputs
 from leaderboard.winrate import WinRate, by_category, win_rate
 
 SCHEMA_VERSION = 1
@@ -101,9 +103,15 @@ class Row:
     def locked(self) -> Iterator[None]:
         """Keeps a second run away from this row; raises UserError when one is at work on it."""
         self.path.mkdir(parents=True, exist_ok=True)
+        lock = self.path / ".lock"
         try:
-            with FileLock(self.path / ".lock", timeout=0):
-                yield
+            with FileLock(lock, timeout=0):
+                try:
+                    yield
+                finally:
+                    # A run that failed before its first answer leaves no empty row behind.
+                    if [entry.name for entry in self.path.iterdir()] == [lock.name]:
+                        shutil.rmtree(self.path, ignore_errors=True)
         except Timeout:
             raise UserError(
                 f"another run is at work on {self.path}; wait for it, or give this one --name"
@@ -168,9 +176,13 @@ def _finite(value: Any) -> Any:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid JSON ({error}); delete it and run again") from None
+    if not isinstance(value, dict) or value.get("schema_version") != SCHEMA_VERSION:
+        raise UserError(
+            f"{path}: no JSON object of schema_version {SCHEMA_VERSION}; delete it and run again"
+        )
     return value
 
 
@@ -188,6 +200,8 @@ def read_annotations(path: Path) -> list[Annotation]:
         p = record.get("preference")
         if p is not None and not (isinstance(p, int | float) and 0 <= p <= 1):
             raise UserError(f"{where}: preference {p!r} is not in 0..1")
+        if (order := record.get("order")) not in get_args(Order):
+            raise UserError(f"{where}: order {order!r} is not one of {', '.join(get_args(Order))}")
         try:
             annotations.append(Annotation(**record))
         except TypeError:
@@ -241,8 +255,8 @@ def summarise(
     stored = row.annotations()
     items = row_items(board, stored, instructions, references)
     overall = win_rate(items[RATE_COLUMNS])
-    in_use = set(items["comparison_id"])
-    verdicts = [a for a in stored if a.comparison_id in in_use]
+    in_use, judges = set(items["comparison_id"]), set(board.panel.names)
+    verdicts = [a for a in stored if a.comparison_id in in_use and a.annotator in judges]
     missing = [a.error or "no verdict" for a in verdicts if a.preference is None]
     answers = [outputs[i.id] for i in instructions if i.id in outputs]
     manifest = row.manifest()

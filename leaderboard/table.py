@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import re
+import textwrap
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -17,10 +19,12 @@ from judges.errors import UserError
 from leaderboard.boards import Board
 from leaderboard.card import rank_range
 from leaderboard.results import RATE_COLUMNS, Row, row_items
-from leaderboard.standings import COLUMNS, Standings, safe_cell
-from leaderboard.winrate import by_category
+from leaderboard.standings import COLUMNS, Standings, board_rows, safe_cell
+from leaderboard.winrate import WinRate, by_category, reference_win_rate
 
 Format = Literal["table", "markdown", "csv", "json", "latex"]
+DATA: tuple[Format, ...] = ("csv", "json")
+Records = list[dict[Any, Any]]
 SHOWN = ("rank", "model", "win_rate", "discrete_win_rate", "mean_characters", "judged", "status")
 """The columns of a table unless others are asked for."""
 
@@ -35,6 +39,7 @@ _HEADERS = {
     "standard_error": "SE",
     "bounds": "if missing lost / won",
 }
+_NUMBERS = re.compile(r"[-+−±–.,/$%\d\s\[\]…]*")
 CHOICES = tuple(dict.fromkeys([*SHOWN, "judged", "bounds", *COLUMNS]))
 
 
@@ -46,42 +51,54 @@ def select(table: Standings, models: Sequence[str]) -> pd.DataFrame:
     return table.frame[table.frame["model"].isin(models)] if models else table.frame
 
 
+def chosen_columns(columns: Sequence[str], form: Format) -> list[str]:
+    """The columns to print; raises UserError for one that there is not."""
+    chosen = list(columns or (COLUMNS if form in DATA else SHOWN))
+    if unknown := [name for name in chosen if name not in CHOICES]:
+        raise UserError(f"no column {unknown[0]!r}; known: {', '.join(CHOICES)}")
+    return chosen
+
+
 def render(board: Board, rows: pd.DataFrame, columns: Sequence[str], form: Format) -> str:
     """The rows as text. CSV and JSON hold fractions in full, the others percent as displayed.
 
     Raises UserError for a column that there is not.
     """
-    chosen = list(columns or (SHOWN if form not in ("csv", "json") else COLUMNS))
-    if unknown := [name for name in chosen if name not in CHOICES]:
-        raise UserError(f"no column {unknown[0]!r}; known: {', '.join(CHOICES)}")
-    if form in ("csv", "json"):
-        return _data(rows, chosen, form)
+    if form in DATA:
+        return data(row_records(rows, columns), form)
+    chosen = chosen_columns(columns, form)
     body = [[display(record, name) for name in chosen] for _, record in rows.iterrows()]
     headers = [_HEADERS.get(name, name.replace("_", " ")) for name in chosen]
     return emit(headers, body, form, caption(board))
 
 
 def emit(headers: Sequence[str], body: Sequence[Sequence[str]], form: Format, text: str) -> str:
-    """A table of formatted cells in any format; `text` is the LaTeX caption."""
-    if form == "latex":
-        return latex(headers, body, text)
-    if form == "csv":
-        return _csv(headers, [dict(zip(headers, row, strict=True)) for row in body])
-    if form == "json":
-        records = [dict(zip(headers, row, strict=True)) for row in body]
-        return json.dumps(records, indent=2, ensure_ascii=False)
-    return grid(headers, body, form)
+    """A text, Markdown or LaTeX table of formatted cells; `text` is the LaTeX caption."""
+    return latex(headers, body, text) if form == "latex" else grid(headers, body, form)
 
 
 def grid(headers: Sequence[str], body: Sequence[Sequence[str]], form: Format) -> str:
     """A plain or Markdown table of cells that are formatted already."""
-    numeric = re.compile(r"[-+−±–.,/$%\d\s\[\]…]*")
-    columns = list(zip(*body, strict=True)) or [()] * len(headers)
-    align = ["right" if all(numeric.fullmatch(c) for c in column) else "left" for column in columns]
+    headers = [printable(header) for header in headers]
+    body = [[printable(cell).replace("\n", " ") for cell in row] for row in body]
+    align = ["right" if numeric else "left" for numeric in _numeric(headers, body)]
     if form == "markdown":
+        headers = [header.replace("|", "\\|") for header in headers]
         body = [[cell.replace("|", "\\|") for cell in row] for row in body]
     style = "github" if form == "markdown" else "simple"
     return tabulate(body, headers, tablefmt=style, colalign=align, disable_numparse=True)
+
+
+def _numeric(headers: Sequence[str], body: Sequence[Sequence[str]]) -> list[bool]:
+    """Which columns hold numbers only."""
+    columns = list(zip(*body, strict=True)) or [()] * len(headers)
+    return [all(_NUMBERS.fullmatch(cell) for cell in column) for column in columns]
+
+
+def printable(text: str) -> str:
+    """A stranger's text without what could steer a terminal; line ends stay, tabs are spaces."""
+    plain = text.replace("\r\n", "\n").expandtabs(4)
+    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in plain)
 
 
 def display(record: pd.Series, name: str) -> str:
@@ -98,91 +115,137 @@ def display(record: pd.Series, name: str) -> str:
     if pd.isna(value):
         return ""
     if name == "win_rate":
-        return f"{100 * value:.1f} ± {100 * (record['high'] - record['low']) / 2:.1f}"
+        return _rate(value, record["low"], record["high"])
     if name in ("standard_error", "low", "high", "discrete_win_rate", "bound_low", "bound_high"):
         return f"{100 * value:.1f}"
     return f"{value:.0f}" if isinstance(value, int | float) else str(value)
 
 
-def _data(rows: pd.DataFrame, columns: Sequence[str], form: Format) -> str:
-    frame = rows.assign(
-        judged=rows["n_judged"].astype(str) + "/" + rows["n_items"].astype(str),
-        bounds=rows["bound_low"].astype(str) + "/" + rows["bound_high"].astype(str),
-    )[list(columns)]
-    records = [
+def _rate(value: float, low: float, high: float) -> str:
+    return f"{100 * value:.1f} ± {50 * (high - low):.1f}"
+
+
+# ------------------------------------------------------------------------------------ for programs
+def row_records(rows: pd.DataFrame, columns: Sequence[str]) -> Records:
+    """The rows with their figures in full; raises UserError for a column that there is not."""
+    parts = {"judged": ["n_judged", "n_items"], "bounds": ["bound_low", "bound_high"]}
+    names = [part for name in chosen_columns(columns, "json") for part in parts.get(name, [name])]
+    return rows[list(dict.fromkeys(names))].to_dict("records")
+
+
+def category_records(board: Board, rows: pd.DataFrame) -> Records:
+    """One record a category and model: category, model, n_items, n_judged, win_rate, low, high."""
+    rates = _category_rates(board, rows)
+    return [
+        {
+            "category": category,
+            "model": model,
+            "n_items": rate.n_items,
+            "n_judged": rate.n_judged,
+            "win_rate": rate.value,
+            "low": rate.low,
+            "high": rate.high,
+        }
+        for category in _categories(board)
+        for model, of in rates.items()
+        for rate in [of[category]]
+    ]
+
+
+def instruction_records(board: Board, table: Standings, rows: pd.DataFrame) -> Records:
+    """One record an instruction and ranked model: instruction_id, category, model, preference."""
+    return [
+        {
+            "instruction_id": instruction.id,
+            "category": instruction.category,
+            "model": model,
+            "preference": table.preferences[table.index(model), n],
+        }
+        for n, instruction in enumerate(board.instructions)
+        for model in rows["model"]
+        if model in table.models
+    ]
+
+
+def data(records: Records, form: Format) -> str:
+    """Records as JSON or CSV; what is missing is null, or an empty cell."""
+    whole = [
         {key: None if not isinstance(v, str) and pd.isna(v) else v for key, v in record.items()}
-        for record in frame.to_dict("records")
+        for record in records
     ]
     if form == "json":
-        return json.dumps(records, indent=2, ensure_ascii=False, default=_plain)
-    return _csv(columns, records)
-
-
-def _plain(value: Any) -> Any:
-    return value.item()
-
-
-def _csv(columns: Sequence[str], records: Sequence[dict[Any, Any]]) -> str:
+        return json.dumps(whole, indent=2, ensure_ascii=False, default=lambda number: number.item())
     buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(columns)
-    for record in records:
-        cells = (record[column] for column in columns)
-        writer.writerow([safe_cell(cell) if isinstance(cell, str) else cell for cell in cells])
+    writer = csv.DictWriter(buffer, list(whole[0]) if whole else [], lineterminator="\n")
+    writer.writeheader()
+    for record in whole:
+        safe = {k: safe_cell(v) if isinstance(v, str) else v for k, v in record.items()}
+        writer.writerow(safe)
     return buffer.getvalue().rstrip("\n")
 
 
 # -------------------------------------------------------------------------------------- for papers
 def caption(board: Board) -> str:
     """Who judged what, in which orders: what a reader must know of the numbers."""
+    references = _tex(" and ".join(board.settings.references))
     return (
-        f"Win rates (\\%) on {_tex(board.title)} against "
-        f"{_tex(', '.join(board.settings.references))}, with half-widths of 95\\,\\% intervals. Judges: {_tex(', '.join(board.panel.names))}; "
+        f"Win rates (\\%) on {_tex(board.title)} against {references}, "
+        "with half-widths of 95\\,\\% intervals. "
+        f"Judges: {_tex(', '.join(board.panel.names))}; "
         f"$n = {len(board.instructions)}$ instructions; orders: {board.settings.orders}."
     )
 
 
 def latex(headers: Sequence[str], body: Sequence[Sequence[str]], text: str) -> str:
     """A booktabs table."""
+    align = "".join("r" if numeric else "l" for numeric in _numeric(headers, body))
     lines = ["\\begin{table}[t]", "\\centering", f"\\caption{{{text}}}"]
-    lines.append(f"\\begin{{tabular}}{{{'l' * len(headers)}}}")
-    lines += ["\\toprule", " & ".join(map(_tex, headers)) + " \\\\", "\\midrule"]
+    lines += [f"\\begin{{tabular}}{{{align}}}", "\\toprule"]
+    lines += [" & ".join(map(_tex, headers)) + " \\\\", "\\midrule"]
     lines += [" & ".join(map(_tex, row)) + " \\\\" for row in body]
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", "\\end{table}"])
 
 
 _TEX = {
     "\\": "\\textbackslash{}", "±": "$\\pm$", "–": "--", "−": "$-$", "~": "\\textasciitilde{}",
-    "^": "\\textasciicircum{}", **{c: f"\\{c}" for c in "&%$#_{}"},
+    "^": "\\textasciicircum{}", "<": "\\textless{}", ">": "\\textgreater{}", "|": "\\textbar{}",
+    "[": "{[}", "]": "{]}", "\n": " ", **{c: f"\\{c}" for c in "&%$#_{}"},
 }  # fmt: skip
 
 
 def _tex(text: str) -> str:
-    return "".join(_TEX.get(character, character) for character in text)
+    """A text that LaTeX prints as it stands, wherever in a table it does."""
+    return "".join(_TEX.get(character, character) for character in printable(text))
 
 
 # --------------------------------------------------------------------------- categories and items
-def category_cells(board: Board, rows: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-    """Win rate ± half-width by category, one row a category, one column a model."""
-    names = sorted({i.category or "(none)" for i in board.instructions})
-    columns = []
+def _categories(board: Board) -> list[str]:
+    return sorted({i.category or "(none)" for i in board.instructions})
+
+
+def _category_rates(board: Board, rows: pd.DataFrame) -> dict[str, dict[str, WinRate]]:
+    """Model → category → win rate."""
+    counts = Counter(i.category or "(none)" for i in board.instructions)
+    rates = {}
     for model in rows["model"]:
         if model in board.settings.references:
-            columns.append(["50.0"] * len(names))
+            rates[model] = {name: reference_win_rate(count) for name, count in counts.items()}
             continue
         items = row_items(board, Row(board.path / model).annotations(), board.instructions)
-        rates = by_category(items[[*RATE_COLUMNS, "category"]])
-        columns.append(
-            [
-                f"{100 * rates[n].value:.1f} ± {50 * (rates[n].high - rates[n].low):.1f}"
-                if rates[n].n_judged
-                else ""
-                for n in names
-            ]
-        )
-    counts = pd.Series([i.category or "(none)" for i in board.instructions]).value_counts()
-    body = [[n, str(counts[n]), *(c[k] for c in columns)] for k, n in enumerate(names)]
-    return ["category", "n", *rows["model"]], body
+        rates[model] = by_category(items[[*RATE_COLUMNS, "category"]])
+    return rates
+
+
+def category_cells(board: Board, rows: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """Win rate ± half-width by category, one row a category, one column a model."""
+    rates = _category_rates(board, rows)
+    counts = Counter(i.category or "(none)" for i in board.instructions)
+    body = []
+    for name in _categories(board):
+        found = [of[name] for of in rates.values()]
+        cells = [_rate(r.value, r.low, r.high) if r.n_judged else "" for r in found]
+        body.append([name, str(counts[name]), *cells])
+    return ["category", "n", *rates], body
 
 
 def instruction_cells(
@@ -205,10 +268,16 @@ def instruction_cells(
 
 
 def worst(board: Board, n: int, model: str) -> str:
-    """The instructions that a model lost most clearly, with both answers."""
-    row = Row(board.path / model)
-    if not row.annotations_file.is_file():
-        raise UserError(f"no row {model!r} on board {board.name}")
+    """The instructions that a model lost most clearly, with both answers.
+
+    Raises UserError for a model that has no row, and for n below 1.
+    """
+    rows = {row.name: row for row in board_rows(board)}
+    if model not in rows:
+        raise UserError(f"no row {model!r}; the board has: {', '.join(rows) or 'none'}")
+    if n < 1:
+        raise UserError(f"--worst {n}: a positive number is needed")
+    row = rows[model]
     items = row_items(board, row.annotations(), board.instructions)
     outputs = row.outputs(allow_torn=True) if row.outputs_file.is_file() else {}
     parts = []
@@ -226,19 +295,22 @@ def worst(board: Board, n: int, model: str) -> str:
 
 
 def _indent(who: str, text: str) -> str:
-    # Answers are strangers' text: no control character of theirs reaches the terminal.
-    clean = "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text) or "(empty)"
-    return f"{who}:\n" + "\n".join(f"    {line}" for line in clean.splitlines())
+    return f"{who}:\n" + textwrap.indent(printable(text) or "(empty)", "    ", lambda line: True)
 
 
 def published_block(path: Path, form: Format) -> str | None:
     """The rows that were published elsewhere: shown as they were, never ranked among ours."""
     if not path.is_file():
         return None
-    with path.open(encoding="utf-8", newline="") as file:
-        header, *body = list(csv.reader(file))
-    shown = [[_rounded(cell) for cell in row] for row in body]
-    return grid([name.replace("_", " ") for name in header], shown, form)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        lines = [row for row in csv.reader(file) if row]
+    if len(lines) < 2:
+        return None
+    # Headers on several lines keep a wide table narrow; Markdown has no such thing.
+    headers = [name.replace("_", " " if form == "markdown" else "\n") for name in lines[0]]
+    width = len(headers)
+    body = [[_rounded(cell) for cell in (row + [""] * width)[:width]] for row in lines[1:]]
+    return grid(headers, body, form)
 
 
 def _rounded(cell: str) -> str:
@@ -246,4 +318,4 @@ def _rounded(cell: str) -> str:
         number = float(cell)
     except ValueError:
         return cell
-    return cell if number.is_integer() else f"{number:.1f}"
+    return f"{number:.0f}" if number.is_integer() and "." not in cell else f"{number:.1f}"

@@ -6,7 +6,7 @@ import csv
 import json
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from judges.records import read_records
 
 SUFFIXES = (".json", ".jsonl", ".csv", ".parquet")
 RESERVED = {"calibration", "controls", "examples", "prompts", "references", "verdicts"}
+_SURROGATE = re.compile("[\\ud800-\\udfff]")
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@=-]{0,95}")
 
 
@@ -31,8 +32,9 @@ def check_name(name: str, what: str) -> str:
 
 
 def safe_name(text: str) -> str:
-    """A usable name nearest to a free text: what a name cannot hold becomes a hyphen."""
-    return re.sub(r"[^A-Za-z0-9._+@=-]+", "-", text).strip("-.")[:96]
+    """A usable name nearest to a free text: a slash becomes two underscores, as in every row's
+    name, and what else a name cannot hold a hyphen."""
+    return re.sub(r"[^A-Za-z0-9._+@=-]+", "-", text.replace("/", "__")).strip("-._")[:96]
 
 
 def read_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
@@ -52,7 +54,19 @@ def read_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
     rows = [(f"{path}, {unit} {n}", row) for n, row in readers[path.suffix.lower()](path)]
     if not rows:
         raise UserError(f"{path}: there are no rows in this file")
+    for where, row in rows:
+        if not _is_text(row):
+            raise UserError(f"{where}: half of a surrogate pair (\\ud800 to \\udfff) is no text")
     return rows
+
+
+def _is_text(value: Any) -> bool:
+    """Whether all texts in a value can be written as UTF-8; JSON can hold such as cannot."""
+    if isinstance(value, str):
+        return value.isascii() or not _SURROGATE.search(value)
+    if isinstance(value, Mapping):
+        return all(_is_text(entry) for entry in value.values())
+    return not isinstance(value, list) or all(_is_text(entry) for entry in value)
 
 
 def _json(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
@@ -66,7 +80,7 @@ def _json(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
 
 
 def _csv(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
-    csv.field_size_limit(sys.maxsize)
+    csv.field_size_limit(sys.maxsize)  # an answer can be longer than a cell usually is
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, strict=True)
         try:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_models import CHAT_TEMPLATE, make_tiny_tokenizer
+from tiny_model import CHAT_TEMPLATE, make_tiny_tokenizer
 
 from judges.errors import UserError
 from judges.prompting import ChatTemplate, choose_template
@@ -20,7 +20,6 @@ TALK = (Message("user", "Hi"), Message("assistant", "Hello."), Message("user", "
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory):
-    pytest.importorskip("transformers")
     return make_tiny_tokenizer(tmp_path_factory.mktemp("tokenizer"))
 
 
@@ -183,7 +182,6 @@ def test_choices_of_a_template(tokenizer, tmp_path):
 
 
 def test_a_tokenizer_without_a_template_gets_plain(tmp_path):
-    pytest.importorskip("transformers")
     tokenizer = make_tiny_tokenizer(tmp_path, chat_template=False)
     assert choose_template(tokenizer, system_prompt="S") == ChatTemplate("plain", None, "S")
 

@@ -54,6 +54,11 @@ class LocalLLM(Protocol):
 
     batch_size: int
 
+    @property
+    def settings(self) -> Mapping[str, str | None]:
+        """What was chosen at loading, for people to read: chat template, system prompt, …"""
+        ...
+
     def fingerprint(self) -> Mapping[str, str]:
         """Part (weights, adapter, tokenizer, template, …) → hash of all that shapes an answer."""
         ...

@@ -87,7 +87,6 @@ def find_checkpoint(
             "tokenizer into the model's folder: tokenizer.save_pretrained(FOLDER)"
         )
     tokenizer = with_vocabulary[0]
-    _check_no_code(tokenizer, "tokenizer_config.json")
     return Checkpoint(folder, adapter, tokenizer)
 
 
@@ -179,7 +178,7 @@ def _base_of(adapter: Path) -> Path:
 def _check_model(folder: Path) -> None:
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder}: no config.json, so this is not a model's folder")
-    _check_no_code(folder, "config.json")
+    read_object(folder / "config.json")
     for path in weight_files(folder):
         _check_safetensors(path)
 
@@ -194,14 +193,6 @@ def _check_adapter(adapter: Path) -> None:
             raise _pickled(adapter, pickles[0])
         raise UserError(f"{adapter}: no adapter_model.safetensors")
     _check_safetensors(weights)
-
-
-def _check_no_code(folder: Path, name: str) -> None:
-    if (folder / name).is_file() and read_object(folder / name).get("auto_map"):
-        raise UserError(
-            f"{folder}/{name} asks for Python code of its own ('auto_map'), and code that comes "
-            "with a model is never run. If transformers knows this model, remove 'auto_map'"
-        )
 
 
 def _check_safetensors(path: Path) -> None:

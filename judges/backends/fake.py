@@ -33,6 +33,10 @@ class FakeLLM:
             known = ", ".join(f"fake/{known}" for known in KNOWN)
             raise UserError(f"unknown model 'fake/{self.name}'; known: {known}")
 
+    @property
+    def settings(self) -> Mapping[str, str | None]:
+        return {"chat_template": _TEMPLATE.source, "system_prompt": None}
+
     def fingerprint(self) -> Mapping[str, str]:
         return {"name": f"fake/{self.name}", "version": _VERSION}
 

@@ -41,8 +41,8 @@ def check_causal(folder: Path) -> None:
     if kind not in known:
         version = transformers.__version__
         raise UserError(
-            f"{folder}/config.json: transformers {version} does not know model_type {kind!r}; a "
-            "newer version may"
+            f"{folder}/config.json: transformers {version} does not know model_type {kind!r}. A "
+            "newer version may; code that comes with a model is never run"
         )
     heads = [str(head) for head in config.get("architectures") or []]
     writers = set(causal.values())

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from judges.base import Orders
+from judges.errors import UserError
 from leaderboard.boards import board_names, load_board, packaged_boards
 from leaderboard.commands.console import Console
 from leaderboard.controls import describe_controls, run_controls
@@ -44,7 +45,7 @@ class New:
     from_: Annotated[str | None, tyro.conf.arg(name="from")] = None
     """A board to take over what is not said: prompts, references, panel, settings."""
     private: bool = False
-    """The instructions are private: no text of theirs is shown or sent elsewhere."""
+    """The instructions are private: no text of theirs leaves this machine."""
     model_args: str | None = None
     """KEY=VALUE,… for the reference models, as of `eval`."""
 
@@ -80,7 +81,13 @@ class List:
     def run(self) -> int:
         body = []
         for name in board_names(self.results):
-            board = load_board(name, self.results, verify=False)
+            try:
+                board = load_board(name, self.results, verify=False)
+            except UserError as error:
+                # One that cannot be read must not hide the others.
+                print(f"board {name}: {error}", file=sys.stderr)
+                body.append([name, "", "", "", "broken"])
+                continue
             rows, judges = len(board_rows(board)), ", ".join(board.panel.names)
             references = ", ".join(board.settings.references)
             body.append([name, str(len(board.instructions)), references, judges, str(rows)])

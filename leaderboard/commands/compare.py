@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from leaderboard.boards import load_board
-from leaderboard.compare import compare
+from leaderboard.comparison import compare
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,10 @@ class Compare:
         pair = compare(self.a, self.b, board=load_board(self.board, self.results))
         said = "can be told apart" if pair.is_separable else "cannot be told apart"
         print(
-            f"{pair.a} - {pair.b}: {100 * pair.difference:+.1f} points "
-            f"[{100 * pair.low:+.1f}, {100 * pair.high:+.1f}] on {pair.n} instructions "
-            f"({pair.n_wins} better, {pair.n_ties} equal, {pair.n_losses} worse)\n"
-            f"p = {pair.p_value:.3g} alone, {pair.p_holm:.3g} among all pairs of the board: {said}"
+            f"{pair.a} - {pair.b} on {self.board}: {100 * pair.difference:+.1f} points "
+            f"(95 % interval {100 * pair.low:+.1f} to {100 * pair.high:+.1f})\n"
+            f"  {pair.n} instructions: {pair.n_wins} better, {pair.n_ties} equal, "
+            f"{pair.n_losses} worse\n"
+            f"  p = {pair.p_value:.3g} alone, {pair.p_holm:.3g} among all pairs of the board: {said}"
         )
         return 0

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from tqdm import tqdm
 
+from leaderboard.table import printable
 from leaderboard.watch import T, Watch
 
 
@@ -17,7 +18,7 @@ class Console(Watch):
     """
 
     def note(self, text: str) -> None:
-        print(text, file=sys.stderr)
+        print(printable(text), file=sys.stderr)
 
     def track(self, items: Iterable[T], total: int, what: str) -> Iterable[T]:
         return tqdm(items, total=total, desc=what, disable=None, delay=0.5, file=sys.stderr)

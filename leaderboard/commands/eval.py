@@ -9,9 +9,8 @@ from typing import Annotated, Literal
 import tyro
 
 from judges.errors import UserError
-from leaderboard.boards import load_board
 from leaderboard.commands.console import Console
-from leaderboard.evaluate import Evaluation, evaluate
+from leaderboard.evaluation import Evaluation, evaluate
 from leaderboard.models import parse_model_args
 from leaderboard.table import render, select
 
@@ -66,6 +65,5 @@ class Eval:
             else:
                 print(result.card, end="\n\n", flush=True)
         if done[-1].standings is not None:
-            board = load_board(self.board, self.results)
-            print(render(board, select(done[-1].standings, ()), (), "table"))
+            print(render(done[-1].board, select(done[-1].standings, ()), (), "table"))
         return 0 if all(result.is_publishable for result in done) else 3

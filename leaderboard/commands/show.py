@@ -13,13 +13,20 @@ from leaderboard.boards import Board, load_board
 from leaderboard.controls import control_results, describe_controls
 from leaderboard.standings import standings
 from leaderboard.table import (
+    DATA,
     Format,
+    Records,
     caption,
     category_cells,
+    category_records,
+    data,
     emit,
     instruction_cells,
+    instruction_records,
+    printable,
     published_block,
     render,
+    row_records,
     select,
     worst,
 )
@@ -51,13 +58,34 @@ class Show:
             raise UserError("name a board; `leaderboard board list` shows them")
         if sum(option is not None for option in (self.by, self.per, self.worst)) > 1:
             raise UserError("give one of --by, --per and --worst")
-        shown = [self.text(load_board(name, self.results)) for name in self.boards]
+        if self.columns and (self.by or self.per or self.worst):
+            raise UserError("--columns does not go with --by, --per or --worst")
+        boards = [load_board(name, self.results) for name in self.boards]
+        if self.worst is not None:
+            shown = [worst(board, *self.worst) for board in boards]
+        elif self.format in DATA:
+            shown = [
+                data([record for board in boards for record in self.records(board)], self.format)
+            ]
+        else:
+            shown = [self.text(board) for board in boards]
         print("\n\n".join(shown))
         return 0
 
+    def records(self, board: Board) -> Records:
+        """What CSV and JSON hold; with several boards each record begins with its board."""
+        table = standings(board)
+        rows = select(table, self.models)
+        if self.by is not None:
+            records = category_records(board, rows)
+        elif self.per is not None:
+            records = instruction_records(board, table, rows)
+        else:
+            records = row_records(rows, self.columns)
+        several = len(self.boards) > 1
+        return [{"board": board.name, **record} for record in records] if several else records
+
     def text(self, board: Board) -> str:
-        if self.worst is not None:
-            return worst(board, *self.worst)
         table = standings(board)
         rows = select(table, self.models)
         if self.by is not None:
@@ -65,14 +93,23 @@ class Show:
         if self.per is not None:
             return emit(*instruction_cells(board, table, rows), self.format, caption(board))
         text = render(board, rows, self.columns, self.format)
-        if self.format not in ("table", "markdown"):
+        if self.format == "latex":
             return text
-        parts = [f"{board.title}: win rate (%) against {' and '.join(board.settings.references)}"]
-        parts += [text, describe_controls(board, control_results(board))]
+        parts = [heading(board), text, describe_controls(board, control_results(board))]
         if table.left_out:
-            left = "; ".join(f"{name} ({why})" for name, why in table.left_out.items())
-            parts.append(f"not in the table: {left}")
+            left = [f"  {name} ({why})" for name, why in table.left_out.items()]
+            parts.append("\n".join(["not in the table:", *left]))
         published = published_block(board.path / "published.csv", self.format)
         if published is not None:
             parts.append(f"published elsewhere, not ranked among the rows above:\n\n{published}")
         return "\n\n".join(parts)
+
+
+def heading(board: Board) -> str:
+    """The line above a table: the board, and what its numbers are."""
+    title = printable(board.title)
+    name = "" if title.casefold() == board.name.casefold() else f" ({board.name})"
+    return (
+        f"{title}{name}: win rate (%) against {' and '.join(board.settings.references)}, "
+        f"judged by {', '.join(board.panel.names)}; ± half-width of the 95 % interval"
+    )

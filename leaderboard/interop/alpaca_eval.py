@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from judges.errors import UserError
-from judges.records import digest, read_records, to_line, write_atomic
+from judges.records import digest, to_line, write_atomic
 from judges.schema import Annotation, Instruction, Message, Output
 from leaderboard import __version__
 from leaderboard.boards import Board, Settings, load_board, write_board
@@ -83,12 +83,9 @@ def import_alpaca_eval(
         )
     for model in found.models:
         check_name(model, "the model's name")
-    settings = Settings(
-        title=board_name,
-        note=f"Recorded verdicts of {found.annotator}; nothing new can be judged on this board.",
-        references=(found.reference,),
-        orders="random",
-    )
+    check_name(found.reference, "the reference's name")
+    # Neither title nor note: a live board that is made from this one would inherit them.
+    settings = Settings(references=(found.reference,), orders="random")
     if (results / board_name).exists():
         raise UserError(f"{results / board_name} is there already; choose another --name")
     results.mkdir(parents=True, exist_ok=True)
@@ -162,50 +159,73 @@ def _preference(value: Any, where: str) -> float | None:
 # ----------------------------------------------------------------------------- parquet packages
 def _read_packages(folder: Path, annotator: str | None) -> Found:
     instructions, outputs, references = {}, {}, set()
-    for number, record in read_records(folder / "instructions.jsonl"):
-        try:
-            index, text = f"{record['instruction_index']:03d}", record["instruction"]
-            outputs[index] = record["reference_output"]
-            references.add(record["reference_generator"])
-        except (KeyError, ValueError) as error:
-            raise UserError(f"{folder / 'instructions.jsonl'}, line {number}: {error}") from None
-        instructions[index] = _instruction(index, text, record.get("dataset"))
+    for where, row in read_rows(folder / "instructions.jsonl"):
+        index, text = _index(row, where), _text(row, "instruction", where)
+        if index in instructions:
+            raise UserError(f"{where}: a second instruction {index}")
+        instructions[index] = _instruction(index, text, row.get("dataset"))
+        outputs[index] = _text(row, "reference_output", where)
+        references.add(_text(row, "reference_generator", where))
     reference = references.pop()
     if references:
         raise UserError(f"{folder / 'instructions.jsonl'}: answers of several references")
     default = DEFAULT_ANNOTATORS.get(reference, "recorded")
+    annotator = annotator or default
     file = folder / "annotations.parquet"
-    if annotator not in (None, default):
-        file = folder / "annotations_other_judges.parquet"
+    others = folder / "annotations_other_judges.parquet"
+    if annotator != default:
+        known = {row.get("judge") for _, row in read_rows(others)} if others.is_file() else set()
+        if annotator not in known:
+            there = ", ".join([default, *sorted(map(str, known))])
+            raise UserError(f"{folder}: no verdicts of {annotator!r}; there are {there}")
+        file = others
     found = Found(
         instructions,
         reference,
         {i: _output(i, reference, text) for i, text in outputs.items()},
-        annotator or default,
+        annotator,
     )
-    if file.name == "annotations.parquet" and (folder / "official_leaderboard.csv").is_file():
+    if annotator == default and (folder / "official_leaderboard.csv").is_file():
         found.published = folder / "official_leaderboard.csv"
     texts = {}
     if (folder / "model_outputs.parquet").is_file():
-        for _, row in read_rows(folder / "model_outputs.parquet"):
-            texts[row["model"], f"{row['instruction_index']:03d}"] = row["output"]
-    judges = set()
+        for where, row in read_rows(folder / "model_outputs.parquet"):
+            texts[_text(row, "model", where), _index(row, where)] = _text(row, "output", where)
     for where, row in read_rows(file):
-        judges.add(row.get("judge"))
-        if row.get("judge") not in (None, annotator):
+        if file == others and row["judge"] != annotator:
             continue
-        index = f"{row['instruction_index']:03d}"
-        text = texts.get((row["model"], index))
+        model, index, length = _text(row, "model", where), _index(row, where), row.get("len_model")
+        if index not in instructions:
+            raise UserError(f"{where}: instruction {index} is not in instructions.jsonl")
+        answer = texts.get((model, index))
         # A model can have been judged twice, on other answers: a text of another length is not it.
-        if text is not None and row.get("len_model") not in (None, len(text)):
-            text = None
-        found.models.setdefault(row["model"], {})[index] = Verdict(
-            _preference(row["preference"], where), text, row.get("len_model")
-        )
-    if not found.models:
-        known = ", ".join(sorted(str(judge) for judge in judges))
-        raise UserError(f"{file}: no verdicts of {annotator!r}; there are {default}, {known}")
+        if answer is not None and length not in (None, len(answer)):
+            answer = None
+        preference = _preference(row.get("preference"), where)
+        _add(found, model, index, Verdict(preference, answer, length), where)
     return found
+
+
+def _index(row: Mapping[str, Any], where: str) -> str:
+    """The instruction's number as an id."""
+    number = row.get("instruction_index")
+    if not isinstance(number, int) or number < 0:
+        raise UserError(f"{where}: 'instruction_index' must be a number from 0, not {number!r}")
+    return f"{number:03d}"
+
+
+def _text(row: Mapping[str, Any], name: str, where: str) -> str:
+    value = row.get(name)
+    if not isinstance(value, str):
+        raise UserError(f"{where}: {name!r} must be a text, not {value!r}")
+    return value
+
+
+def _add(found: Found, model: str, index: str, verdict: Verdict, where: str) -> None:
+    verdicts = found.models.setdefault(model, {})
+    if index in verdicts:
+        raise UserError(f"{where}: a second verdict on {model!r}, instruction {index}")
+    verdicts[index] = verdict
 
 
 # ------------------------------------------------------------------------------------- a checkout
@@ -225,17 +245,15 @@ def _read_checkout(folder: Path, annotator: str | None) -> Found:
             )
         annotator = chosen[0]
     if annotator not in files:
-        raise UserError(f"{folder}: no verdicts of {annotator!r}; there are {', '.join(files)}")
+        there = ", ".join(sorted(files))
+        raise UserError(f"{folder}: no verdicts of {annotator!r}; there are {there}")
     rows = {model: read_rows(file) for model, file in files[annotator].items()}
     found = _common(rows, annotator)
     ids = {instruction.text: instruction.id for instruction in found.instructions.values()}
     for model, judged in rows.items():
-        verdicts = {}
         for where, row in judged:
-            verdicts[ids[row["instruction"]]] = Verdict(
-                _preference(row.get("preference"), where), row["output_2"], None
-            )
-        found.models[model] = verdicts
+            verdict = Verdict(_preference(row.get("preference"), where), row["output_2"], None)
+            _add(found, model, ids[row["instruction"]], verdict, where)
     leaderboards = sorted(
         folder.glob(f"src/alpaca_eval/leaderboards/*/{annotator}_leaderboard.csv")
     )
@@ -252,8 +270,7 @@ def _common(rows: Mapping[str, list[tuple[str, dict[str, Any]]]], annotator: str
     for judged in [longest, *rows.values()]:
         for where, row in judged:
             for name in ("instruction", "output_1", "generator_1", "output_2"):
-                if not isinstance(row.get(name), str):
-                    raise UserError(f"{where}: {name!r} must be a text, not {row.get(name)!r}")
+                _text(row, name, where)
             answers.setdefault(row["instruction"], Counter())[row["output_1"]] += 1
             datasets.setdefault(row["instruction"], row.get("dataset") or "")
             generators[row["generator_1"]] += 1

@@ -37,7 +37,7 @@ class Comparison:
 
     @property
     def is_separable(self) -> bool:
-        return self.p_holm <= 1 - self.level
+        return self.p_holm <= 1 - self.level + 1e-12  # as in rank_intervals
 
 
 def compare(

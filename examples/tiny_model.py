@@ -1,7 +1,15 @@
-"""Tiny random models in a folder, made in a second, for tests that need the real machinery."""
+"""Tiny random models in a folder, made in a second: to try Herdbook out, and for its tests.
+
+    python examples/tiny_model.py build/tiny-model
+
+What such a model writes is nonsense, but everything about it is real: tokenizer, chat template,
+safetensors, generation.
+"""
 
 from __future__ import annotations
 
+import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +79,6 @@ def make_tiny_llama(
     special: tuple[str, ...] = (),
     pad: bool = True,
     window: int = 512,
-    layers: int = 4,
     spread: float = 0.1,
     dtype: str = "float32",
 ) -> Path:
@@ -88,7 +95,7 @@ def make_tiny_llama(
         vocab_size=len(tokenizer),
         hidden_size=128,
         intermediate_size=344,
-        num_hidden_layers=layers,
+        num_hidden_layers=4,
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=window,
@@ -118,5 +125,13 @@ def make_lora_adapter(folder: Path, base: Path, *, seed: int = 0) -> Path:
         lora = LoraConfig(
             r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False, task_type="CAUSAL_LM"
         )
-        get_peft_model(model, lora).save_pretrained(folder)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # peft calls what transformers gives up
+            get_peft_model(model, lora).save_pretrained(folder)
     return folder
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python examples/tiny_model.py FOLDER")
+    print(f"{make_tiny_llama(Path(sys.argv[1]))}: a random Llama with its tokenizer")

@@ -1,0 +1,122 @@
+"""Criteria as they stand in an eval set, and the share of them that an answer meets.
+
+A criterion is a JSON object, `{"kind": "words", "max": 60, "weight": 2}`: a kind of `judges.checks`,
+its parameters, and a weight, 1 unless given. An empty answer meets none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, fields
+from typing import Any
+
+import regex
+
+from judges.checks import KINDS, Check
+from judges.errors import UserError
+from judges.reading import compiled
+
+MAX_WEIGHT = 1000
+
+_CHOICES = {
+    ("number", "which"): ("last", "any", "only"),
+    ("json", "type"): ("object", "array"),
+    ("case", "letters"): ("lower", "upper"),
+}
+_MAY_BE_BLANK = {("json", "keys"), ("table", "columns"), ("table_cell", "row")}
+"""Lists that may be empty or hold an empty text; a search for nothing would find it anywhere."""
+
+_LIMITS = (("min", "max"), ("min_rows", "max_rows"))
+
+
+def _is_number(value: object) -> bool:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return abs(value) <= 1e300  # neither NaN, nor infinite, nor an int that no float can hold
+
+
+def _is_whole(value: object) -> bool:
+    return value is None or (type(value) is int and value >= 0)
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(entry, str) for entry in value)
+
+
+_TYPES: dict[str, tuple[Callable[[object], bool], str]] = {
+    "str": (lambda value: isinstance(value, str), "a text"),
+    "bool": (lambda value: isinstance(value, bool), "true or false"),
+    "float": (_is_number, "a number"),
+    "int | None": (_is_whole, "a whole number, 0 or more"),
+    "Sequence[str]": (_is_texts, "a list of texts"),
+    "Mapping[str, Any] | None": (lambda value: isinstance(value, Mapping), "an object"),
+}
+"""Type of a parameter, as it is written in the classes of `judges.checks` → whether a value fits, and words."""
+
+
+def parse(criterion: Mapping[str, Any]) -> tuple[Check, float]:
+    """The check and the weight of a criterion as it stands in an eval set.
+
+    Raises UserError for an unknown kind, an unknown or missing parameter, a value of the wrong
+    type or outside its choices, terms that are blank, a lower limit above the upper one or no
+    limit at all, a regular expression that does not compile, or a weight that is not positive.
+    """
+    params = dict(criterion)
+    kind, weight = params.pop("kind", None), params.pop("weight", 1)
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise UserError(f"unknown criterion kind {kind!r}; known: {', '.join(KINDS)}")
+    if not _is_number(weight) or not 0 < weight <= MAX_WEIGHT:
+        raise UserError(
+            f"criterion {kind!r}: the weight must be a positive number up to {MAX_WEIGHT:,}, "
+            f"not {weight!r}"
+        )
+    known = {field.name: field for field in fields(KINDS[kind])}  # type: ignore[arg-type]
+    if unknown := sorted(set(params) - set(known)):
+        raise UserError(
+            f"criterion {kind!r}: unknown parameter {', '.join(unknown)}; "
+            f"known: {', '.join(known) or 'none'}"
+        )
+    missing = [n for n, f in known.items() if f.default is MISSING and n not in params]
+    if missing:
+        raise UserError(f"criterion {kind!r}: missing parameter {', '.join(missing)}")
+    for name, value in params.items():
+        fits, wanted = _TYPES[str(known[name].type)]
+        if not fits(value):
+            raise UserError(f"criterion {kind!r}: {name} must be {wanted}, not {value!r}")
+        choices = _CHOICES.get((kind, name))
+        if choices and value not in choices:
+            raise UserError(
+                f"criterion {kind!r}: {name} must be one of {', '.join(choices)}, not {value!r}"
+            )
+        texts = [value] if isinstance(value, str) else value if isinstance(value, list) else ["x"]
+        if (kind, name) not in _MAY_BE_BLANK and not (texts and all(t.strip() for t in texts)):
+            raise UserError(f"criterion {kind!r}: {name} must not be empty, nor a text in it")
+    _check_limits(kind, params, set(known))
+    if kind == "regex":
+        try:
+            compiled(params["pattern"], params.get("ignore_case", False))
+        except (regex.error, RecursionError) as error:
+            raise UserError(f"criterion 'regex': {params['pattern']!r}: {error}") from None
+    return KINDS[kind](**params), float(weight)
+
+
+def _check_limits(kind: str, params: Mapping[str, Any], known: set[str]) -> None:
+    """Raises UserError for a criterion that every answer meets, or none can."""
+    for low, high in _LIMITS:
+        least, most = params.get(low), params.get(high)
+        if least is not None and most is not None and least > most:
+            raise UserError(f"criterion {kind!r}: {low} {least} is above {high} {most}")
+    for names in (("min", "max"), ("all", "any")):
+        if known.issuperset(names) and all(params.get(name) is None for name in names):
+            raise UserError(f"criterion {kind!r}: needs {names[0]} or {names[1]}")
+    if params.get("tolerance", 0) < 0:
+        raise UserError(f"criterion {kind!r}: the tolerance must not be negative")
+
+
+def score(answer: str, criteria: Sequence[Mapping[str, Any]]) -> float:
+    """The weighted share of the criteria that the answer meets, in [0, 1]."""
+    parsed = [parse(criterion) for criterion in criteria]
+    if not answer.strip():
+        return 0.0
+    met = sum(weight for check, weight in parsed if check.passes(answer))
+    return met / sum(weight for _, weight in parsed)

@@ -1,0 +1,435 @@
+"""AlpacaEval's verdicts as a board: the figures that come out are the published ones."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shlex
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import Finished
+
+from judges.errors import UserError
+from leaderboard.boards import load_board
+from leaderboard.interop.alpaca_eval import import_alpaca_eval
+from leaderboard.results import Row
+from leaderboard.standings import board_rows, standings
+
+OTHERS = ("alpaca_eval_gpt4_turbo_fn", "alpaca_eval_cot_gpt4_turbo_fn")
+DEFAULT = {
+    "alpaca_eval_1": "alpaca_eval_gpt4",
+    "alpaca_eval_2": "weighted_alpaca_eval_gpt4_turbo",
+}
+
+
+# ---------------------------------------------------------------------------- the published figures
+def published(file: Path, judge: str | None = None) -> dict[str, dict[str, str]]:
+    with file.open(encoding="utf-8", newline="") as lines:
+        rows = [row for row in csv.DictReader(lines) if judge in (None, row.get("judge"))]
+    return {row["model"]: row for row in rows}
+
+
+def check_figures(board, official: dict[str, dict[str, str]]) -> None:
+    frame = standings(board).frame.set_index("model")
+    assert official
+    for model, row in official.items():
+        ours = frame.loc[model]
+        rates = {
+            "win_rate": ours["win_rate"],
+            "standard_error": ours["standard_error"],
+            "discrete_win_rate": ours["discrete_win_rate"],
+        }
+        for name, value in rates.items():
+            assert 100 * value == pytest.approx(float(row[name]), abs=1e-9, rel=0), (model, name)
+        counts = [ours[name] for name in ("n_wins", "n_losses", "n_draws", "n_judged")]
+        theirs = [float(row[name]) for name in ("n_wins", "n_wins_base", "n_draws", "n_total")]
+        assert counts == theirs, model
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory):
+    """Imports a packaged folder once."""
+    boards = {}
+
+    def once(folder: Path):
+        if folder.name not in boards:
+            results = tmp_path_factory.mktemp("imported")
+            boards[folder.name] = import_alpaca_eval(folder, results)
+        return boards[folder.name]
+
+    return once
+
+
+@pytest.mark.parametrize("version", ["alpaca_eval_1", "alpaca_eval_2"])
+def test_figures_of_the_packages_are_the_published_ones(shared_data, imported, version):
+    board = imported(shared_data / version)
+    official = published(shared_data / version / "official_leaderboard.csv")
+    models = set(pd.read_parquet(shared_data / version / "annotations.parquet")["model"])
+    check_figures(board, official)
+    assert set(official) <= models
+    assert {row.name for row in board_rows(board)} | {board.settings.references[0]} >= models
+    assert board.panel.names == [DEFAULT[version]]
+
+
+def test_the_published_reference_is_our_reference_row(shared_data, imported):
+    board = imported(shared_data / "alpaca_eval_2")
+    frame = standings(board).frame.set_index("model")
+    assert frame.loc["gpt4_1106_preview", "status"] == "reference"
+    assert "gpt4_1106_preview" in published(shared_data / "alpaca_eval_2/official_leaderboard.csv")
+
+
+@pytest.mark.parametrize("judge", OTHERS)
+def test_figures_of_the_other_judges(shared_data, tmp_path, leaderboard, judge):
+    folder = shared_data / "alpaca_eval_2"
+    args = (folder, "--annotator", judge, "--name", "other", "--results", tmp_path)
+    assert leaderboard("board", "import", "alpaca_eval", *args).code == 0
+    board = load_board("other", tmp_path)
+    check_figures(board, published(folder / "official_leaderboard_other_judges.csv", judge))
+    assert board.panel.names == [judge]
+    assert not (board.path / "published.csv").exists(), "the leaderboard of another judge"
+
+
+def write_checkout(folder: Path, package: Path, annotator: str, models: int) -> Path:
+    """A miniature checkout of AlpacaEval's repository with the verdicts of a package.
+
+    Draws are written as 0 for every second model, as in older files; a missing verdict is -1 for
+    every third, else null.
+    """
+    lines = (package / "instructions.jsonl").read_text("utf-8").splitlines()
+    asked = [json.loads(line) for line in lines]
+    verdicts = pd.read_parquet(package / "annotations.parquet")
+    for number, (model, rows) in enumerate(list(verdicts.groupby("model"))[:models]):
+        home = folder / "results" / model
+        (home / annotator).mkdir(parents=True)
+        records = []
+        for row in rows.itertuples():
+            at = asked[row.instruction_index]
+            preference = None if pd.isna(row.preference) else row.preference
+            if preference == 1.5 and number % 2:
+                preference = 0
+            if preference is None and number % 3 == 0:
+                preference = -1
+            records.append(
+                {
+                    "instruction": at["instruction"],
+                    "dataset": at["dataset"],
+                    "output_1": at["reference_output"],
+                    "generator_1": at["reference_generator"],
+                    "output_2": "x" * row.len_model,
+                    "generator_2": model,
+                    "annotator": annotator,
+                    "preference": preference,
+                }
+            )
+        (home / annotator / "annotations.json").write_text(json.dumps(records))
+        outputs = [
+            {"instruction": r["instruction"], "output": r["output_2"], "generator": model}
+            for r in records
+        ]
+        (home / "model_outputs.json").write_text(json.dumps(outputs))
+    board = folder / "src" / "alpaca_eval" / "leaderboards" / "data_AlpacaEval"
+    board.mkdir(parents=True)
+    text = (package / "official_leaderboard.csv").read_text("utf-8")
+    (board / f"{annotator}_leaderboard.csv").write_text(text, "utf-8")
+    return folder
+
+
+def figures(board) -> dict[str, dict[str, object]]:
+    return {row.name: row.summary()["win_rate"] for row in board_rows(board)}
+
+
+@pytest.mark.parametrize("version", ["alpaca_eval_1", "alpaca_eval_2"])
+def test_a_checkout_gives_the_figures_of_the_packages(shared_data, imported, tmp_path, version):
+    folder = shared_data / version
+    checkout = write_checkout(tmp_path / "checkout", folder, DEFAULT[version], 8)
+    board = import_alpaca_eval(checkout, tmp_path / "results")
+    there, here = figures(imported(folder)), figures(board)
+    assert len(here) == 8
+    for model, rate in here.items():
+        assert rate == pytest.approx(there[model], abs=1e-12), model
+    text = (folder / "official_leaderboard.csv").read_text("utf-8")
+    assert (board.path / "published.csv").read_text("utf-8") == text
+
+
+# --------------------------------------------------------------------- small folders, made up here
+def write_packages(folder: Path, preferences=None, *, n: int = 4, other: bool = False) -> Path:
+    """Packages of four instructions: model `m1` wins, loses, draws and has one verdict missing."""
+    folder.mkdir(parents=True)
+    with (folder / "instructions.jsonl").open("w", encoding="utf-8") as file:
+        for index in range(n):
+            record = {
+                "instruction_index": index,
+                "dataset": "even" if index % 2 == 0 else "odd",
+                "instruction": f"Question {index}?",
+                "reference_output": f"Reference {index}.",
+                "reference_generator": "base",
+            }
+            file.write(json.dumps(record) + "\n")
+    chosen = {"m1": [2.0, 1.0, 1.5, None]} if preferences is None else preferences
+    rows = [
+        {"model": model, "instruction_index": index, "preference": value, "len_model": 9 + index}
+        for model, values in chosen.items()
+        for index, value in enumerate(values)
+    ]
+    pd.DataFrame(rows).to_parquet(folder / "annotations.parquet")
+    if other:
+        judged = pd.DataFrame(rows).assign(judge="stern", preference=1.0)
+        judged.to_parquet(folder / "annotations_other_judges.parquet")
+    return folder
+
+
+def test_packages_become_a_board(tmp_path, leaderboard):
+    folder = write_packages(tmp_path / "mini")
+    answers = [{"model": "m1", "instruction_index": 0, "output": "A model's"}]
+    answers += [{"model": "m1", "instruction_index": 1, "output": "of another length"}]
+    pd.DataFrame(answers).to_parquet(folder / "model_outputs.parquet")
+    done = leaderboard("board", "import", "alpaca_eval", folder, "--results", tmp_path / "r")
+    assert (done.code, done.err) == (0, "see them with: leaderboard show mini\n")
+    board = load_board("mini", tmp_path / "r")
+    row = Row(board.path / "m1")
+    rate = row.summary()["win_rate"]
+    assert (rate["n_wins"], rate["n_losses"], rate["n_draws"], rate["n_judged"]) == (1, 1, 1, 3)
+    assert rate["value"] == pytest.approx(0.5)
+    assert [i.category for i in board.instructions] == ["even", "odd", "even", "odd"]
+    outputs = row.outputs()
+    assert [outputs[i].text for i in ("000", "001", "002")] == ["A model's", "", ""]
+    assert [outputs[i].characters for i in ("000", "001", "002", "003")] == [9, 10, 11, 12]
+    assert [a.order for a in row.annotations()] == ["none"] * 4, "the order is not known"
+    missing = row.annotations()[3]
+    assert missing.preference is None
+    assert missing.error == "unparsed"
+
+
+def test_another_judge_of_the_packages(tmp_path):
+    folder = write_packages(tmp_path / "mini", other=True)
+    (folder / "official_leaderboard.csv").write_text("model,win_rate\nfamous,99\n")
+    board = import_alpaca_eval(folder, tmp_path / "r", annotator="stern")
+    assert figures(board)["m1"]["value"] == 0.0
+    assert not (board.path / "published.csv").exists(), "what was published is of another judge"
+    with pytest.raises(UserError, match="no verdicts of 'mild'; there are recorded, stern"):
+        import_alpaca_eval(folder, tmp_path / "r", name="b", annotator="mild")
+
+
+def test_verdicts_on_the_reference_itself_make_no_second_row(tmp_path):
+    folder = write_packages(tmp_path / "mini", {"m1": [2.0] * 4, "base": [1.5] * 4})
+    board = import_alpaca_eval(folder, tmp_path / "r")
+    assert list(figures(board)) == ["m1"]
+    assert list(standings(board).frame["model"]) == ["m1", "base"]
+
+
+def test_one_judge_only_has_no_other(tmp_path):
+    folder = write_packages(tmp_path / "mini")
+    with pytest.raises(UserError, match=r"no verdicts of 'stern'; there are recorded$"):
+        import_alpaca_eval(folder, tmp_path / "r", annotator="stern")
+
+
+def write_judged(folder: Path, model: str, annotator: str, preferences: list[object]) -> None:
+    home = folder / "results" / model / annotator
+    home.mkdir(parents=True)
+    records = [
+        {
+            "instruction": f"Question {k}?",
+            "output_1": f"Reference {k}.",
+            "generator_1": "base",
+            "output_2": f"Answer {k} of {model}.",
+            "generator_2": model,
+            "preference": preference,
+        }
+        for k, preference in enumerate(preferences)
+    ]
+    (home / "annotations.json").write_text(json.dumps(records))
+
+
+def test_of_several_judges_of_a_checkout_one_must_be_named(tmp_path):
+    for annotator, preferences in (("stern", [1, 1]), ("mild", [2, 2])):
+        write_judged(tmp_path / "c", "m1", annotator, preferences)
+    with pytest.raises(UserError, match=r"several judges.*--annotator: mild, stern"):
+        import_alpaca_eval(tmp_path / "c", tmp_path / "r")
+    with pytest.raises(UserError, match="no verdicts of 'fair'; there are mild, stern"):
+        import_alpaca_eval(tmp_path / "c", tmp_path / "r", annotator="fair")
+    board = import_alpaca_eval(tmp_path / "c", tmp_path / "r", annotator="mild")
+    assert figures(board)["m1"]["value"] == 1.0
+
+
+@pytest.mark.parametrize("default", sorted(DEFAULT.values()))
+def test_the_published_judge_of_a_checkout_is_the_default(tmp_path, default):
+    write_judged(tmp_path / "c", "m1", default, [1, 2])
+    write_judged(tmp_path / "c", "m1", "mild", [2, 2])
+    board = import_alpaca_eval(tmp_path / "c", tmp_path / "r")
+    assert board.panel.names == [default]
+    assert figures(board)["m1"]["value"] == 0.5
+
+
+def test_both_published_judges_are_too_many(tmp_path):
+    for default in DEFAULT.values():
+        write_judged(tmp_path / "c", "m1", default, [1, 2])
+    with pytest.raises(UserError, match="several judges"):
+        import_alpaca_eval(tmp_path / "c", tmp_path / "r")
+
+
+def test_a_draw_is_a_half_and_minus_one_is_missing(tmp_path):
+    write_judged(tmp_path / "c", "m1", "mild", [0, 1.5, -1, None, 1.25])
+    board = import_alpaca_eval(tmp_path / "c", tmp_path / "r")
+    stored = [a.preference for a in Row(board.path / "m1").annotations()]
+    assert stored == [0.5, 0.5, None, None, 0.25]
+    outputs = Row(board.path / "m1").outputs()
+    assert outputs["004"].text == "Answer 4 of m1."
+
+
+# ------------------------------------------------------------------------------ what the board does
+@pytest.fixture
+def mini(tmp_path, leaderboard) -> Path:
+    """A results folder with the imported board `mini`, which has published rows."""
+    folder = write_packages(tmp_path / "mini", {"m1": [2.0] * 4, "m2": [1.0] * 4})
+    text = "model,win_rate,note\nfamous,99.25,@SUM(A1)\n"
+    (folder / "official_leaderboard.csv").write_text(text)
+    results = tmp_path / "results"
+    assert leaderboard("board", "import", "alpaca_eval", folder, "--results", results).code == 0
+    return results
+
+
+def write_alpaca_eval_answers(path: Path) -> Path:
+    """Answers in AlpacaEval's own format, longer than the reference's."""
+    rows = [
+        {"instruction": f"Question {k}?", "output": "A long answer. " * 3, "generator": "mine"}
+        for k in range(4)
+    ]
+    path.write_text(json.dumps(rows))
+    return path
+
+
+def test_eval_on_recorded_verdicts_names_the_command_that_works(mini, tmp_path, leaderboard):
+    answers = write_alpaca_eval_answers(tmp_path / "mine.json")
+    refused = leaderboard("eval", answers, "--board", "mini", "--results", mini)
+    assert (refused.code, refused.out) == (2, "")
+    assert not (mini / "mini" / "mine" / "summary.json").exists()
+    command = refused.err[refused.err.index("leaderboard board new") :].strip()
+    words = shlex.split(command.replace("JUDGE", "heuristic/longest"))
+    assert words[:6] == ["leaderboard", "board", "new", "mini-live", "--from", "mini"]
+    made = leaderboard(*words[1:], *(() if "--results" in words else ("--results", mini)))
+    assert made.code == 0, made.err
+    done = leaderboard("eval", answers, "--board", "mini-live", "--results", mini)
+    assert done.code == 0, done.err
+    assert "win rate: 100.0 ±" in done.out
+    assert "recorded" not in done.out.lower(), "the new board judges for itself"
+
+
+def block(out: str) -> tuple[str, str]:
+    """What `show` prints of the live rows, and of the published ones."""
+    live, _, rest = out.partition("published elsewhere, not ranked")
+    return live, rest
+
+
+def test_published_rows_stand_in_a_block_of_their_own(mini, leaderboard):
+    for form in ("table", "markdown"):
+        live, rest = block(leaderboard("show", "mini", "--results", mini, "--format", form).out)
+        assert "m1" in live
+        assert "famous" not in live
+        assert "famous" in rest
+        assert "99.2" in rest
+        assert "m1" not in rest
+    shown = leaderboard("show", "mini", "--results", mini, "--format", "json")
+    assert [row["model"] for row in json.loads(shown.out)] == ["m1", "base", "m2"]
+
+
+def test_published_rows_come_along_to_a_live_board(mini, leaderboard):
+    args = ("--from", "mini", "--judge", "heuristic/longest", "--results", mini)
+    assert leaderboard("board", "new", "live", *args).code == 0
+    live, rest = block(leaderboard("show", "live", "--results", mini).out)
+    assert "famous" in rest
+    assert "m1" not in live
+    assert "live: win rate" in live
+
+
+# --------------------------------------------------------------------------------- what goes wrong
+def refused(done: Finished, *words: str) -> None:
+    assert done.code == 2
+    assert done.out == ""
+    assert len(done.err.strip().splitlines()) <= 2
+    for word in words:
+        assert word in done.err
+
+
+def with_line(folder: Path, line: str) -> Path:
+    with (folder / "instructions.jsonl").open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+    return folder
+
+
+BROKEN = {
+    "outside the encoding": (
+        lambda f: write_packages(f, {"m1": [1.0] * 4, "m2": [1.0, 7.0]}),
+        ["row 6", "preference 7.0"],
+    ),
+    "a name that is a path": (
+        lambda f: write_packages(f, {"../m1": [1.0] * 4}),
+        ["'../m1'", "not usable"],
+    ),
+    "an instruction that is not there": (
+        lambda f: write_packages(f, {"m1": [1.0] * 5}),
+        ["row 5", "instruction 004 is not in instructions.jsonl"],
+    ),
+    "an instruction without a number": (
+        lambda f: with_line(write_packages(f), '{"instruction": "Why?"}'),
+        ["instructions.jsonl, line 5", "instruction_index"],
+    ),
+    "an instruction without text": (
+        lambda f: with_line(write_packages(f), '{"instruction_index": 4}'),
+        ["instructions.jsonl, line 5", "'instruction'"],
+    ),
+    "broken JSON": (
+        lambda f: with_line(write_packages(f), '{"instruction_index": '),
+        ["instructions.jsonl, line 5", "not valid JSON"],
+    ),
+    "no such layout": (lambda f: f.mkdir(parents=True), ["neither", "annotations.parquet"]),
+    "an empty results folder": (lambda f: (f / "results").mkdir(parents=True), ["results"]),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_failed_import_leaves_nothing(tmp_path, leaderboard, case):
+    make, words = BROKEN[case]
+    make(tmp_path / "in")
+    results = tmp_path / "results"
+    done = leaderboard("board", "import", "alpaca_eval", tmp_path / "in", "--results", results)
+    refused(done, *words)
+    assert not results.exists() or not list(results.iterdir())
+
+
+def test_a_second_verdict_on_one_answer_is_an_error(tmp_path):
+    folder = write_packages(tmp_path / "in")
+    twice = pd.read_parquet(folder / "annotations.parquet")
+    pd.concat([twice, twice[:1]]).to_parquet(folder / "annotations.parquet")
+    with pytest.raises(UserError, match="row 5: a second verdict on 'm1', instruction 000"):
+        import_alpaca_eval(folder, tmp_path / "r")
+
+
+def test_an_interrupted_import_leaves_nothing(tmp_path):
+    from leaderboard.watch import Watch
+
+    class Interrupted(Watch):
+        def track(self, items, total, what):
+            yield next(iter(items))
+            raise KeyboardInterrupt
+
+    folder = write_packages(tmp_path / "in", {"m1": [1.0] * 4, "m2": [1.0] * 4})
+    with pytest.raises(KeyboardInterrupt):
+        import_alpaca_eval(folder, tmp_path / "r", watch=Interrupted())
+    assert list((tmp_path / "r").iterdir()) == []
+
+
+def test_an_import_does_not_touch_a_board_that_is_there(mini, tmp_path, leaderboard):
+    before = {p: p.read_bytes() for p in sorted((mini / "mini").rglob("*")) if p.is_file()}
+    done = leaderboard("board", "import", "alpaca_eval", tmp_path / "mini", "--results", mini)
+    refused(done, "is there already")
+    assert {p: p.read_bytes() for p in sorted((mini / "mini").rglob("*")) if p.is_file()} == before
+
+
+def test_a_broken_checkout_names_file_and_row(tmp_path, leaderboard):
+    write_judged(tmp_path / "c", "m1", "mild", [1])
+    file = tmp_path / "c" / "results" / "m1" / "mild" / "annotations.json"
+    file.write_text(json.dumps([{"instruction": "Why?", "preference": 1}]))
+    done = leaderboard("board", "import", "alpaca_eval", tmp_path / "c", "--results", tmp_path)
+    refused(done, str(file), "row 1", "'output_1'")
