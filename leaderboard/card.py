@@ -116,11 +116,13 @@ def rank_range(low: float, high: float) -> str:
 
 def board_resolution(table: Standings) -> float | None:
     """The smallest paired difference that the board shows with 80 % power, from the median
-    standard deviation of its pairs' differences; None without two rows that differ."""
+    standard deviation of its pairs' differences; a single row is held against an even one. None
+    where no two differ."""
     deviations, counts = [], []
-    for i in range(len(table.models)):
+    rows = [*table.preferences] if len(table.models) != 1 else [table.preferences[0], 0.5]
+    for i in range(len(rows)):
         for j in range(i):
-            difference = table.preferences[i] - table.preferences[j]
+            difference = rows[i] - rows[j]
             difference = difference[~np.isnan(difference)]
             if len(difference) > 1 and np.ptp(difference) > 1e-9:
                 deviations.append(difference.std(ddof=1))

@@ -106,7 +106,12 @@ def _run(name: str, args: Sequence[str]) -> int:
     import tyro
 
     module, cls = COMMANDS[name][0].split(":")
-    command = tyro.cli(getattr(import_module(module), cls), args=args, prog=f"leaderboard {name}")
+    command = tyro.cli(
+        getattr(import_module(module), cls),
+        args=args,
+        prog=f"leaderboard {name}",
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
     gc.freeze()
     gc.enable()
     code: int = command.run()

@@ -13,6 +13,7 @@ from judges.base import Orders
 from judges.errors import UserError
 from leaderboard.boards import board_names, load_board, packaged_boards
 from leaderboard.commands.console import Console
+from leaderboard.commands.flags import shown
 from leaderboard.controls import describe_controls, run_controls
 from leaderboard.create import Recipe, create_board
 from leaderboard.standings import board_rows, standings
@@ -23,31 +24,31 @@ from leaderboard.table import grid
 class New:
     """Make a board of your own prompts, or of another board."""
 
-    name: Annotated[str, tyro.conf.Positional]
+    name: Annotated[str, tyro.conf.Positional, shown("BOARD")]
     """The new board's name."""
-    results: Path = Path("results")
+    results: Annotated[Path, shown("FOLDER")] = Path("results")
     """The folder that the boards lie in."""
-    prompts: Path | None = None
+    prompts: Annotated[Path | None, shown("FILE")] = None
     """A csv, json, jsonl or parquet file with a column `instruction`, `prompt`, `query`,
     `question` or `messages`."""
-    prompt_column: str | None = None
+    prompt_column: Annotated[str | None, shown("COLUMN")] = None
     """The column that holds the prompts, if it is called otherwise."""
-    category_column: str | None = None
+    category_column: Annotated[str | None, shown("COLUMN")] = None
     """The column that holds the categories, if it is not called `category`."""
-    reference: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    reference: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], shown("MODEL_OR_FILE")] = ()
     """A model or an answers file to compare with; repeatable. Answered once, then frozen."""
-    judge: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    judge: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], shown("JUDGE")] = ()
     """A judge: checklist, heuristic/longest, recorded/FILE; repeatable."""
-    panel: str | None = None
+    panel: Annotated[str | None, shown("NAME_OR_FILE")] = None
     """A packaged panel or a panel file, in place of --judge."""
-    orders: Orders | None = None
+    orders: Annotated[Orders | None, shown("both|random|fixed")] = None
     """Show each pair in both orders, one by a stable hash, or as given (default: both)."""
-    from_: Annotated[str | None, tyro.conf.arg(name="from")] = None
+    from_: Annotated[str | None, tyro.conf.arg(name="from"), shown("BOARD")] = None
     """A board to take over what is not said: prompts, references, panel, settings."""
-    private: bool = False
+    private: Annotated[bool, shown("")] = False
     """The instructions are private: no text of theirs leaves this machine."""
-    model_args: str | None = None
-    """KEY=VALUE,… for the reference models, as of `eval`."""
+    model_args: Annotated[str | None, shown("KEY=VALUE,…")] = None
+    """For the reference models, as of `eval`."""
 
     def run(self) -> int:
         recipe = Recipe(
@@ -75,7 +76,7 @@ class New:
 class List:
     """List the boards in the results folder, and the packaged ones."""
 
-    results: Path = Path("results")
+    results: Annotated[Path, shown("FOLDER")] = Path("results")
     """The folder that the boards lie in."""
 
     def run(self) -> int:
@@ -101,9 +102,9 @@ class List:
 class Check:
     """Check that a board is as it was made, judge its controls, and read every row."""
 
-    name: Annotated[str, tyro.conf.Positional]
+    name: Annotated[str, tyro.conf.Positional, shown("BOARD")]
     """The board's name."""
-    results: Path = Path("results")
+    results: Annotated[Path, shown("FOLDER")] = Path("results")
     """The folder that the boards lie in."""
 
     def run(self) -> int:
@@ -122,15 +123,15 @@ class Check:
 class Import:
     """Make a board of verdicts that were made elsewhere."""
 
-    kind: Annotated[Literal["alpaca_eval"], tyro.conf.Positional]
+    kind: Annotated[Literal["alpaca_eval"], tyro.conf.Positional, shown("alpaca_eval")]
     """What wrote the folder."""
-    folder: Annotated[Path, tyro.conf.Positional]
+    folder: Annotated[Path, tyro.conf.Positional, shown("FOLDER")]
     """A checkout of its repository, or a folder of parquet packages."""
-    name: str | None = None
+    name: Annotated[str | None, shown("BOARD")] = None
     """The board's name, if not the folder's."""
-    annotator: str | None = None
+    annotator: Annotated[str | None, shown("NAME")] = None
     """Which judge's verdicts, where there are several."""
-    results: Path = Path("results")
+    results: Annotated[Path, shown("FOLDER")] = Path("results")
     """The folder that the boards lie in."""
 
     def run(self) -> int:

@@ -9,6 +9,7 @@ from typing import Annotated
 import tyro
 
 from leaderboard.boards import load_board
+from leaderboard.commands.flags import shown
 from leaderboard.comparison import compare
 
 
@@ -16,13 +17,13 @@ from leaderboard.comparison import compare
 class Compare:
     """Two rows of a board on the same instructions: which is better, and how sure is it?"""
 
-    board: Annotated[str, tyro.conf.Positional]
+    board: Annotated[str, tyro.conf.Positional, shown("BOARD")]
     """The board's name."""
-    a: Annotated[str, tyro.conf.Positional]
+    a: Annotated[str, tyro.conf.Positional, shown("A")]
     """A row."""
-    b: Annotated[str, tyro.conf.Positional]
+    b: Annotated[str, tyro.conf.Positional, shown("B")]
     """The row it is compared with."""
-    results: Path = Path("results")
+    results: Annotated[Path, shown("FOLDER")] = Path("results")
     """The folder that the boards lie in."""
 
     def run(self) -> int:

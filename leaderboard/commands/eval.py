@@ -10,6 +10,7 @@ import tyro
 
 from judges.errors import UserError
 from leaderboard.commands.console import Console
+from leaderboard.commands.flags import shown
 from leaderboard.evaluation import Evaluation, evaluate
 from leaderboard.models import parse_model_args
 from leaderboard.table import render, select
@@ -19,24 +20,24 @@ from leaderboard.table import render, select
 class Eval:
     """Put models, or files of answers, on a board: answer, judge, and print card and table."""
 
-    models: Annotated[tuple[str, ...], tyro.conf.Positional]
+    models: Annotated[tuple[str, ...], tyro.conf.Positional, shown("MODEL…")]
     """Answers files (.json, .jsonl, .csv, .parquet), model folders, hf/ORG/NAME[@REVISION]; with
     --only judge also names of rows."""
-    board: str = "starter"
+    board: Annotated[str, shown("BOARD")] = "starter"
     """The board's name; `leaderboard board list` shows them."""
-    results: Path = Path("results")
+    results: Annotated[Path, shown("FOLDER")] = Path("results")
     """The folder that the boards lie in."""
-    name: str | None = None
+    name: Annotated[str | None, shown("NAME")] = None
     """The row's name, if not the file's or the model's."""
-    group: str | None = None
+    group: Annotated[str | None, shown("NAME")] = None
     """Rows of one method that differ in their training seed share a group."""
-    limit: int | None = None
+    limit: Annotated[int | None, shown("N")] = None
     """Take so many instructions only; the full run takes up what is done."""
-    only: Literal["generate", "judge"] | None = None
+    only: Annotated[Literal["generate", "judge"] | None, shown("generate|judge")] = None
     """Stop after the answers, or judge the answers that are stored."""
-    model_args: str | None = None
-    """KEY=VALUE,…: adapter, batch_size, chat_template, device, dtype, system_prompt."""
-    overwrite: bool = False
+    model_args: Annotated[str | None, shown("KEY=VALUE,…")] = None
+    """adapter, batch_size, chat_template, device, dtype, system_prompt."""
+    overwrite: Annotated[bool, shown("")] = False
     """Throw away a row of this name that was made otherwise."""
 
     def run(self) -> int:

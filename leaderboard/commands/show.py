@@ -10,6 +10,7 @@ import tyro
 
 from judges.errors import UserError
 from leaderboard.boards import Board, load_board
+from leaderboard.commands.flags import shown
 from leaderboard.controls import control_results, describe_controls
 from leaderboard.standings import standings
 from leaderboard.table import (
@@ -36,22 +37,22 @@ from leaderboard.table import (
 class Show:
     """Print the table of one or several boards."""
 
-    boards: Annotated[tuple[str, ...], tyro.conf.Positional]
+    boards: Annotated[tuple[str, ...], tyro.conf.Positional, shown("BOARD…")]
     """Names of boards."""
-    results: Path = Path("results")
+    results: Annotated[Path, shown("FOLDER")] = Path("results")
     """The folder that the boards lie in."""
-    format: Format = "table"
+    format: Annotated[Format, shown("table|markdown|csv|json|latex")] = "table"
     """Tables, Markdown and LaTeX hold percent as displayed, CSV and JSON fractions in full."""
-    by: Literal["category"] | None = None
+    by: Annotated[Literal["category"] | None, shown("category")] = None
     """Win rates by category, one column a model."""
-    per: Literal["instruction"] | None = None
+    per: Annotated[Literal["instruction"] | None, shown("instruction")] = None
     """The panel's preference by instruction, one column a model."""
-    columns: tuple[str, ...] = ()
+    columns: Annotated[tuple[str, ...], shown("COLUMN…")] = ()
     """The columns to print; an unknown one lists them all."""
-    models: tuple[str, ...] = ()
+    models: Annotated[tuple[str, ...], shown("MODEL…")] = ()
     """The rows to print; their ranks stay those on the whole board."""
-    worst: tuple[int, str] | None = None
-    """N MODEL: the N instructions that the model lost most clearly, with the answers."""
+    worst: Annotated[tuple[int, str] | None, shown("N MODEL")] = None
+    """The N instructions that the model lost most clearly, with the answers."""
 
     def run(self) -> int:
         if not self.boards:
