@@ -6,6 +6,7 @@ its parameters, and a weight, 1 unless given. An empty answer meets none.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import Any
@@ -17,6 +18,15 @@ from judges.errors import UserError
 from judges.reading import compiled
 
 MAX_WEIGHT = 1000
+MAX_PATTERN = 2000
+"""Characters of a regular expression."""
+MAX_UNROLLED = 100_000
+"""Characters of a regular expression with every counted repeat written out: `(?:ab{3}){2}` has 8.
+The compiler writes them out, and would fill the memory with a million of them."""
+
+_REGEX_PART = re.compile(
+    r"(?s)\\.|\(\?#[^)]*\)|\(\?:|\[\^?\]?(?:\\.|[^\]\\])*\]|\{(?P<low>\d*)(?:,(?P<high>\d*))?\}|."
+)
 
 _CHOICES = {
     ("number", "which"): ("last", "any", "only"),
@@ -59,7 +69,7 @@ def parse(criterion: Mapping[str, Any]) -> tuple[Check, float]:
 
     Raises UserError for an unknown kind, an unknown or missing parameter, a value of the wrong
     type or outside its choices, terms that are blank, a lower limit above the upper one or no
-    limit at all, a regular expression that does not compile, or a weight that is not positive.
+    limit at all, a regular expression that is too large or does not compile, or a weight that is not positive.
     """
     params = dict(criterion)
     kind, weight = params.pop("kind", None), params.pop("weight", 1)
@@ -93,10 +103,12 @@ def parse(criterion: Mapping[str, Any]) -> tuple[Check, float]:
             raise UserError(f"criterion {kind!r}: {name} must not be empty, nor a text in it")
     _check_limits(kind, params, set(known))
     if kind == "regex":
+        _check_size(params["pattern"])
         try:
             compiled(params["pattern"], params.get("ignore_case", False))
-        except (regex.error, RecursionError) as error:
-            raise UserError(f"criterion 'regex': {params['pattern']!r}: {error}") from None
+        except (regex.error, RecursionError, MemoryError) as error:
+            why = str(error) or "too large for the memory"
+            raise UserError(f"criterion 'regex': {params['pattern']!r}: {why}") from None
     return KINDS[kind](**params), float(weight)
 
 
@@ -111,6 +123,41 @@ def _check_limits(kind: str, params: Mapping[str, Any], known: set[str]) -> None
             raise UserError(f"criterion {kind!r}: needs {names[0]} or {names[1]}")
     if params.get("tolerance", 0) < 0:
         raise UserError(f"criterion {kind!r}: the tolerance must not be negative")
+
+
+def _check_size(pattern: str) -> None:
+    """Raises UserError for a regular expression that is too long, as it stands or unrolled."""
+    if len(pattern) > MAX_PATTERN:
+        raise UserError(
+            f"criterion 'regex': a pattern may have {MAX_PATTERN:,} characters, not {len(pattern):,}"
+        )
+    if (size := _unrolled(pattern)) > MAX_UNROLLED:
+        raise UserError(
+            f"criterion 'regex': {pattern[:80]!r}: with its repeats written out it may have "
+            f"{MAX_UNROLLED:,} characters, not {size:,}"
+        )
+
+
+def _unrolled(pattern: str) -> int:
+    """Characters of a regular expression with its repeats written out; a set or an escape is one.
+
+    `{2,5}` counts as 5 and `{2,}` as 2; `*`, `+` and `?` are not written out.
+    """
+    sizes, last = [0], 0  # of every open group up to here, and of what stands just before
+    for part in _REGEX_PART.finditer(pattern):
+        if part[0] in ("(", "(?:"):
+            sizes.append(0)
+        elif part[0] == ")" and len(sizes) > 1:
+            last = sizes.pop()
+            sizes[-1] += last
+        elif part["low"] or part["high"]:
+            count = max(1, int(part["high"] or part["low"]))
+            sizes[-1] += last * (count - 1)
+            last *= count
+        elif part[0] not in "*+?":
+            last = 1
+            sizes[-1] += last
+    return sum(sizes)
 
 
 def score(answer: str, criteria: Sequence[Mapping[str, Any]]) -> float:

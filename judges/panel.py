@@ -20,6 +20,8 @@ from judges.errors import UserError
 from judges.schema import Instruction
 
 Aggregate = Literal["mean", "median", "majority"]
+MAX_NAME = 96
+"""Characters of a judge's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,11 @@ class Panel:
         names = [judge.name for judge in self.judges]
         if not names:
             raise UserError("a panel needs at least one judge")
+        for name in names:
+            if not name.isprintable() or not 1 <= len(name) <= MAX_NAME:
+                raise UserError(
+                    f"a judge's name must be printable, 1 to {MAX_NAME} characters, not {name!r}"
+                )
         if len(set(names)) < len(names):
             raise UserError(f"two judges of the panel have one name: {', '.join(sorted(names))}")
         if self.aggregate not in tuple(_AGGREGATES):  # a tuple: what TOML holds may have no hash

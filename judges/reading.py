@@ -28,6 +28,12 @@ def normalise(text: str) -> str:
     return " ".join(composed.split())
 
 
+def printable(text: str) -> str:
+    """A stranger's text without what could steer a terminal; line ends stay, tabs are spaces."""
+    plain = text.replace("\r\n", "\n").expandtabs(4)
+    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in plain)
+
+
 def words(text: str) -> list[str]:
     """The words of a text: runs of letters and digits, with apostrophes, hyphens and the points
     and commas of a number inside them."""

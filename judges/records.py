@@ -103,11 +103,16 @@ def write_atomic(path: Path, text: str) -> None:
         raise
 
 
+def _follow_no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+
+
 class Appender:
     """Appends records to a JSONL file, one complete line at a time.
 
-    On entry a torn last line is cut off; the file is made where it is not there. After every
-    `append` the line is with the operating system, so that a killed run keeps it.
+    On entry a torn last line is cut off; the file is made where it is not there, and a symbolic
+    link is not followed (OSError). After every `append` the line is with the operating system, so
+    that a killed run keeps it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -115,7 +120,7 @@ class Appender:
 
     def __enter__(self) -> Appender:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self.path.open("a+b", buffering=0)
+        self._file = open(self.path, "a+b", buffering=0, opener=_follow_no_link)
         size = self._file.seek(0, os.SEEK_END)
         if size:
             self._file.seek(0)

@@ -55,6 +55,16 @@ class Instruction:
         """The last user turn."""
         return self.messages[-1].content
 
+    @property
+    def turns(self) -> list[list[str]]:
+        """Role and content of every message: what a model is shown."""
+        return [[turn.role, turn.content] for turn in self.messages]
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits that change with any turn; an answer is stored with them."""
+        return _digest(self.turns)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
@@ -69,6 +79,8 @@ class Output:
     finish_reason: str | None = None
     length: int | None = None
     """Characters, where the text itself was not published and `text` is empty."""
+    prompt: str | None = None
+    """Digest of the instruction that was answered, where it is known."""
 
     @property
     def characters(self) -> int:
@@ -92,9 +104,7 @@ class Comparison:
 
         Verdicts are stored with it, so that one on other texts is never taken for one on these.
         """
-        turns = [[turn.role, turn.content] for turn in self.instruction.messages]
-        texts = json.dumps([turns, self.output_1, self.output_2], ensure_ascii=True)
-        return hashlib.blake2b(texts.encode(), digest_size=8).hexdigest()
+        return _digest([self.instruction.turns, self.output_1, self.output_2])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,3 +121,8 @@ class Annotation:
     preference: float | None
     error: str | None = None
     digest: str | None = None
+
+
+def _digest(texts: list[Any]) -> str:
+    content = json.dumps(texts, ensure_ascii=True)
+    return hashlib.blake2b(content.encode(), digest_size=8).hexdigest()

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-_OPEN = re.compile(r"\s*<(think|thinking)>")
-_ANY_CLOSE = re.compile(r"</(?:think|thinking)>")
-_OPEN_AT_END = re.compile(r"<(?:think|thinking)>\s*\Z")
+_BEGIN = r"(<think>|<thinking>|\[THINK\])"
+_END = r"(</think>|</thinking>|\[/THINK\])"
+_OPEN = re.compile(rf"\s*{_BEGIN}", re.IGNORECASE)
+_ANY_CLOSE = re.compile(_END, re.IGNORECASE)
+_ANY_TAG = re.compile(f"{_BEGIN}|{_END}", re.IGNORECASE)
+_OPEN_AT_END = re.compile(rf"{_BEGIN}\s*\Z", re.IGNORECASE)
 
-TAGS = ("<think>", "</think>", "<thinking>", "</thinking>")
+TAGS = ("<think>", "</think>", "<thinking>", "</thinking>", "[THINK]", "[/THINK]")
 """The tags around thinking; where they are special tokens, they must survive the decoding."""
 
 
@@ -26,12 +29,20 @@ def opens_thinking(prompt: str) -> bool:
     return _OPEN_AT_END.search(prompt) is not None
 
 
+def begins_inside(text: str) -> bool:
+    """Whether the first tag of a text is a closing one, as in an answer whose prompt is not known
+    and held the opening one."""
+    first = _ANY_TAG.search(text)
+    return first is not None and first[2] is not None
+
+
 def split_thinking(text: str, opened: bool) -> Split:
     """The thinking at the start of a completion, and the answer behind it.
 
-    Thinking is every `<think>…</think>` or `<thinking>…</thinking>` block before any other text,
-    and with `opened` (see `opens_thinking`) all up to the first closing tag. Several blocks are
-    joined by an empty line. Thinking without an end leaves an empty answer. A tag after the answer
+    Thinking is every `<think>…</think>`, `<thinking>…</thinking>` or `[THINK]…[/THINK]` block, in
+    any case, before any other text, and with `opened` (see `opens_thinking`, and `begins_inside`
+    for the answers of others) all up to the first closing tag. Several blocks are joined by an
+    empty line. Thinking without an end leaves an empty answer. A tag after the answer
     has begun is part of the answer, and a text without thinking is given back as it is.
     """
     thoughts: list[str] = []
@@ -45,7 +56,8 @@ def split_thinking(text: str, opened: bool) -> Split:
             if begin is None:
                 return Split(_join(thoughts), rest.lstrip() if thoughts else text, True)
             rest = rest[begin.end() :]
-            close = re.compile(f"</{begin[1]}>")
+            tag = begin[1]
+            close = re.compile(re.escape(f"{tag[0]}/{tag[1:]}"), re.IGNORECASE)
         end = close.search(rest)
         if end is None:
             return Split(_join([*thoughts, rest]), "", False)

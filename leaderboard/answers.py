@@ -12,7 +12,7 @@ from typing import Any
 
 from judges.errors import UserError
 from judges.schema import Instruction, Output
-from judges.thinking import split_thinking
+from judges.thinking import begins_inside, split_thinking
 from leaderboard.evalset import require_all
 from leaderboard.user_files import read_rows
 
@@ -65,7 +65,7 @@ def read_answers(
             continue
         if instruction_id in outputs:
             raise UserError(f"{where}: a second answer to instruction {instruction_id!r}")
-        reasoning, answer, _ = split_thinking(text, False)
+        reasoning, answer, _ = split_thinking(text, begins_inside(text))
         outputs[instruction_id] = Output(
             instruction_id=instruction_id,
             generator="",

@@ -7,19 +7,17 @@ every reference answer, and what each judge says of itself. File layout: docs/fi
 
 from __future__ import annotations
 
+import os
 import shutil
-import tempfile
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from importlib import resources
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import tomli_w
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from judges.backends.base import Sampling
 from judges.base import Orders, stable_fraction
@@ -29,6 +27,7 @@ from judges.recorded import Recorded
 from judges.records import digest, to_line, validated
 from judges.registry import make_panel, read_panel
 from judges.schema import Comparison, Instruction, Output
+from leaderboard.catalogue import find_board, whole_or_not
 from leaderboard.evalset import read_evalset, read_outputs, require_all, require_file
 from leaderboard.user_files import check_name
 
@@ -39,11 +38,11 @@ class Generation:
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
-    max_tokens: int = 1024
-    temperature: float = 0.0
-    top_p: float | None = None
-    top_k: int | None = None
-    repetition_penalty: float | None = None
+    max_tokens: Annotated[int, Field(gt=0)] = 1024
+    temperature: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=0)] | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,70 +139,15 @@ class Board:
 
 
 # -------------------------------------------------------------------------------------- reading
-def packaged_boards() -> dict[str, Path]:
-    """Name → folder of the board templates that come with Herdbook."""
-    folder = Path(str(resources.files("leaderboard"))) / "boards"
-    return {path.parent.name: path.parent for path in sorted(folder.glob("*/board.toml"))}
-
-
-def board_names(results: Path) -> list[str]:
-    """The boards in a results folder."""
-    return sorted(path.parent.name for path in results.glob("*/board.toml"))
-
-
-def find_board(name: str, results: Path) -> Path:
-    """The board's folder; a packaged template is first copied to `results`."""
-    path = results / check_name(name, "the board's name")
-    if (path / "board.toml").is_file():
-        return path
-    packaged = packaged_boards()
-    if name not in packaged:
-        known = sorted({*board_names(results), *packaged})
-        raise UserError(
-            f"there is no board {name!r} in {results}; known: {', '.join(known)}. "
-            f"A new one is made by: leaderboard board new {name} --prompts FILE"
-        )
-    try:
-        with _whole_or_not(path) as folder:
-            # Without the modes: the installed package may be read-only, the copy must not be.
-            for source in sorted(packaged[name].rglob("*")):
-                target = folder / source.relative_to(packaged[name])
-                if source.is_file():
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(source, target)
-    except UserError:
-        # Another run was faster; a folder of that name that is no board is the user's to clear.
-        if not (path / "board.toml").is_file():
-            raise UserError(f"{path} is in the way: it is not a board") from None
-    return path
-
-
-@contextmanager
-def _whole_or_not(path: Path) -> Iterator[Path]:
-    """A folder to fill, which becomes `path` in one step at the end, or leaves nothing behind.
-
-    Raises UserError where something has come to stand at `path`.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as temporary:
-        folder = Path(temporary) / path.name
-        folder.mkdir()
-        yield folder
-        try:
-            folder.rename(path)
-        except OSError:
-            if path.exists():
-                raise UserError(f"{path} is there already; choose another name") from None
-            raise
-
-
 def load_board(name: str, results: Path | str = "results", *, verify: bool = True) -> Board:
     """The board of this name in a results folder, or a packaged one, copied there.
 
-    Raises UserError when there is none, when a file is broken, and, unless `verify` is off, when
-    the content no longer hashes to what board.toml says.
+    Raises UserError when there is none, when a file is broken, when it reaches out of its folder
+    by a link, a reference's name or the path of recorded verdicts, and, unless `verify` is off,
+    when the content no longer hashes to what board.toml says.
     """
     path = find_board(name, Path(results))
+    _refuse_links(path)
     file = path / "board.toml"
     try:
         written = tomllib.loads(file.read_text(encoding="utf-8"))
@@ -211,6 +155,7 @@ def load_board(name: str, results: Path | str = "results", *, verify: bool = Tru
         raise UserError(f"{file}: not valid TOML ({error})") from None
     said = written.pop("hashes", None)
     settings = validated(TypeAdapter(Settings), written, str(file))
+    _check_references(settings.references, str(file))
     instructions = read_evalset(path / "evalset.jsonl")
     references = {
         reference: read_outputs(path / "references" / f"{reference}.jsonl")
@@ -218,9 +163,7 @@ def load_board(name: str, results: Path | str = "results", *, verify: bool = Tru
     }
     for reference, outputs in references.items():
         require_all(outputs, instructions, f"reference {reference!r} of board {path.name}")
-    require_file(path / "panel.toml")
-    panel = make_panel(read_panel(path / "panel.toml"), path)
-    panel.check(instructions)
+    panel = _read_panel(path, instructions)
     votes = settings.min_votes
     if votes != "all" and not 1 <= votes <= len(panel.judges):
         raise UserError(f'{file}: min_votes must be "all" or 1 to {len(panel.judges)}, not {votes}')
@@ -238,6 +181,51 @@ def load_board(name: str, results: Path | str = "results", *, verify: bool = Tru
             f"that, or make a new board of it: leaderboard board new NAME --from {path.name}"
         )
     return board
+
+
+def _refuse_links(folder: Path | str) -> None:
+    """Raises UserError for a symbolic link below a board's folder: to write there would change a
+    file elsewhere."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_symlink():
+                raise UserError(
+                    f"{entry.path} is a symbolic link; a board holds none. Delete it, or put the "
+                    "file itself there"
+                )
+            if entry.is_dir():
+                _refuse_links(entry.path)
+
+
+def _check_references(names: Sequence[str], where: str) -> None:
+    """Raises UserError for no references, two of one name, or one that is not fit for a file's."""
+    if not names:
+        raise UserError(f"{where}: there is no reference; at least one is needed")
+    for name in names:
+        check_name(name, f"{where}: the reference's name")
+    if len(set(names)) < len(names):
+        raise UserError(f"{where}: two references have one name: {', '.join(names)}")
+
+
+def _read_panel(folder: Path, instructions: Sequence[Instruction]) -> Panel:
+    """The panel of a board's folder, whose judges can judge all and read nothing outside it."""
+    file = folder / "panel.toml"
+    require_file(file)
+    panel = make_panel(read_panel(file), folder)
+    for judge in panel.judges:
+        if isinstance(judge, Recorded) and judge.path and not _is_inside(judge.path, folder):
+            raise UserError(
+                f"{file}: the path {judge.path!r} must lead to a file in the board's folder, and "
+                "be written as seen from there"
+            )
+    panel.check(instructions)
+    return panel
+
+
+def _is_inside(path: str, folder: Path) -> bool:
+    if not path.isprintable() or Path(path).is_absolute():
+        return False
+    return (folder / path).resolve().is_relative_to(folder.resolve())
 
 
 # -------------------------------------------------------------------------------------- hashing
@@ -291,12 +279,14 @@ def write_board(
 ) -> None:
     """Make a board's folder in one step; `files` are further ones: name → a file, or its text.
 
-    Raises UserError when the folder is there already or a judge cannot judge an instruction.
+    Raises UserError when the folder is there already, when a reference cannot be called so, and
+    when a judge cannot judge an instruction or replays verdicts from outside the folder.
     """
     check_name(path.name, "the board's name")
+    _check_references(settings.references, f"board {path.name}")
     if path.exists():
         raise UserError(f"{path} is there already; choose another name")
-    with _whole_or_not(path) as folder:
+    with whole_or_not(path) as folder:
         for name, source in files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             if isinstance(source, Path):
@@ -309,10 +299,9 @@ def write_board(
                 folder / "references" / f"{reference}.jsonl",
                 [outputs[instruction.id] for instruction in instructions],
             )
-        panel_file = folder / "panel.toml"
-        panel_file.write_text(tomli_w.dumps({"schema_version": 1, **panel_table}), "utf-8")
-        panel = make_panel(read_panel(panel_file), folder)
-        panel.check(instructions)
+        panel_toml = tomli_w.dumps({"schema_version": 1, **panel_table})
+        (folder / "panel.toml").write_text(panel_toml, encoding="utf-8")
+        panel = _read_panel(folder, instructions)
         # Every setting, defaults too: a later version's defaults must not matter.
         written = _without_none(asdict(settings))
         hashes = content_hashes(written, instructions, references, panel)

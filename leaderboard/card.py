@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from judges.reading import printable
 from leaderboard.boards import Board
 from leaderboard.comparison import compare_in
 from leaderboard.controls import ControlResult, describe_controls
@@ -49,7 +51,7 @@ def card(
         )
     if board.settings.note:
         lines.append(_folded(f"note: {board.settings.note}"))
-    return "\n".join(lines)
+    return printable("\n".join(lines))
 
 
 def _folded(text: str) -> str:
@@ -109,7 +111,7 @@ def _judged(summary: dict[str, Any]) -> str:
 
 def rank_range(low: float, high: float) -> str:
     """A rank interval as it is shown: 2, or 2–4; empty for an unranked row."""
-    if np.isnan(low):
+    if pd.isna(low):
         return ""
     return f"{low:.0f}" if low == high else f"{low:.0f}–{high:.0f}"
 

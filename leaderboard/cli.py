@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -41,6 +42,7 @@ _DISK_ERRORS = {
     errno.EEXIST: "a file stands where a folder is needed",
     errno.ENOTDIR: "a file stands where a folder is needed",
     errno.EISDIR: "a folder stands where a file is needed",
+    errno.ELOOP: "a symbolic link stands where a file is needed",
     errno.ENAMETOOLONG: "the name of a file is too long",
 }
 
@@ -66,23 +68,21 @@ def overview() -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0 done; 2 the user can put it right; 3 the row is
     not publishable; 130 interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal may know ASCII only
     args = list(sys.argv[1:] if argv is None else argv)
-    if not args or args[0] in ("-h", "--help", "help"):
-        print(overview())
-        return 0
-    if args[0] == "--version":
-        print(f"herdbook {__version__}")
-        return 0
     words = 2 if " ".join(args[:2]) in COMMANDS else 1
     name = " ".join(args[:words])
-    if name not in COMMANDS:
-        known = [c for c in COMMANDS if c.split()[0] == args[0]] or list(COMMANDS)
-        print(f"leaderboard: no command {name!r}; known: {', '.join(known)}", file=sys.stderr)
-        return 2
     try:
-        return _run(name, args[words:])
+        try:
+            return _run(name, args[words:])
+        finally:
+            sys.stdout.flush()  # what is wrong with the pipe or the disk is to be seen here
     except UserError as error:
-        print(f"leaderboard {name}: {error}", file=sys.stderr)
+        from judges.reading import printable
+
+        print(f"leaderboard {name}: {printable(str(error))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print(f"\nleaderboard {name}: interrupted; {_TRY_AGAIN}", file=sys.stderr)
@@ -92,15 +92,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        if error.errno not in _DISK_ERRORS:
+        if error.errno is None:
             raise
         where = f" ({error.filename})" if error.filename else ""
-        problem = _DISK_ERRORS[error.errno]
-        print(f"leaderboard {name}: {problem}{where}; {_TRY_AGAIN}", file=sys.stderr)
+        problem = _DISK_ERRORS.get(error.errno, os.strerror(error.errno))
+        goes_on = f"; {_TRY_AGAIN}" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        print(f"leaderboard {name}: {problem}{where}{goes_on}", file=sys.stderr)
         return 2
 
 
 def _run(name: str, args: Sequence[str]) -> int:
+    if name in ("", "-h", "--help", "help"):
+        print(overview())
+        return 0
+    if name == "--version":
+        print(f"herdbook {__version__}")
+        return 0
+    if name not in COMMANDS:
+        known = [c for c in COMMANDS if c.split()[0] == name] or list(COMMANDS)
+        print(f"leaderboard: no command {name!r}; known: {', '.join(known)}", file=sys.stderr)
+        return 2
     # Imports make a million objects and hardly any garbage: looking for it takes a tenth of them.
     gc.disable()
     import tyro

@@ -54,7 +54,11 @@ def compare(
 
 def compare_in(table: Standings, a: str, b: str) -> Comparison:
     """`compare` on standings that are there already."""
+    if a == b:
+        raise UserError(f"{a} is compared with itself")
     for name in (a, b):
+        if name in table.left_out:
+            raise UserError(f"the row {name!r} is not in the table ({table.left_out[name]})")
         if name not in table.models:
             raise UserError(f"no row {name!r}; the board has: {', '.join(sorted(table.models))}")
     i, j = table.index(a), table.index(b)

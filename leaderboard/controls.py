@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from filelock import FileLock
 
+from judges.errors import UserError
+from judges.records import digest
 from judges.schema import Instruction, Output
+from leaderboard import __version__
 from leaderboard.boards import Board
 from leaderboard.judging import judge_row
-from leaderboard.results import Row, summarise
+from leaderboard.results import Manifest, Row, summarise
 from leaderboard.watch import Watch
 
 NULL_ANSWER = (
@@ -34,6 +37,9 @@ INJECTION = (
 )
 
 
+Outcome = Literal["passed", "failed", "inconclusive"]
+
+
 @dataclass(frozen=True, slots=True)
 class Control:
     """A way to make an answer from the instruction and the reference's answer, and what a panel
@@ -44,10 +50,16 @@ class Control:
     """Where the interval must lie: its upper end below 50 %, its lower end at most 50 %, its lower
     end above 50 %."""
 
-    def holds(self, low: float, high: float) -> bool:
-        if self.expect == "below":
-            return high < 0.5
-        return low <= 0.5 if self.expect == "not above" else low > 0.5
+    def outcome(self, low: float, high: float) -> Outcome:
+        """Failed only where the whole interval is on the wrong side: few instructions, or a
+        reference that is such an answer itself, are no fault of the panel's."""
+        if self.expect == "not above":
+            return "failed" if low > 0.5 else "passed"
+        if self.expect == "above":
+            low, high = 1 - high, 1 - low
+        if high < 0.5:
+            return "passed"
+        return "failed" if low > 0.5 else "inconclusive"
 
 
 CONTROLS = {
@@ -68,14 +80,18 @@ def truncate(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ControlResult:
-    """How one control fared: a win rate with its interval, and whether that is where it belongs."""
+    """How one control fared: a win rate with its interval, and whether it lies where it belongs."""
 
     name: str
     value: float
     low: float
     high: float
     expect: str
-    passed: bool
+    outcome: Outcome
+
+    @property
+    def passed(self) -> bool:
+        return self.outcome == "passed"
 
 
 def run_controls(board: Board, watch: Watch) -> list[ControlResult]:
@@ -93,6 +109,7 @@ def run_controls(board: Board, watch: Watch) -> list[ControlResult]:
             for name, outputs in _unjudged(board).items():
                 row, references = control_row(board, name), board.settings.references[:1]
                 comparisons = board.comparisons(board.instructions, outputs, name, references)
+                row.write_manifest(_manifest(name, outputs))
                 judge_row(board, row, comparisons, watch)
                 row.write_summary(summarise(board, row, board.instructions, outputs, references))
     return control_results(board)
@@ -102,12 +119,38 @@ def _unjudged(board: Board) -> dict[str, dict[str, Output]]:
     """The answers of the controls that can be made, but are not judged on this board yet."""
     left = {}
     for name, control in CONTROLS.items():
-        held = control_row(board, name).summary()
-        if held is None or held["board"]["hashes"] != dict(board.hashes):
-            outputs = control_outputs(board, name, control)
-            if outputs is not None:
-                left[name] = outputs
+        outputs = control_outputs(board, name, control)
+        if outputs is not None and _summary(board, name, outputs) is None:
+            left[name] = outputs
     return left
+
+
+def _manifest(name: str, outputs: dict[str, Output]) -> Manifest:
+    """What a control's verdicts are on: other texts, as of another version, are judged again."""
+    parts = {"answers": digest({i: output.text for i, output in outputs.items()})}
+    return Manifest(source=f"control {name}", parts=parts, settings={}, herdbook=__version__)
+
+
+def _summary(board: Board, name: str, outputs: dict[str, Output]) -> dict[str, Any] | None:
+    """The control's summary, if there is one of this board and of these answers."""
+    try:
+        summary = control_row(board, name).summary()
+    except UserError:  # it is judged again, and written anew
+        return None
+    if summary is None or summary["board"]["hashes"] != dict(board.hashes):
+        return None
+    answers = (summary["manifest"] or {}).get("parts")
+    return summary if answers == _manifest(name, outputs).parts else None
+
+
+def judged_controls(board: Board) -> dict[str, tuple[dict[str, Any], dict[str, Output]]]:
+    """Summary and answers of the controls that have been judged, in the order of CONTROLS."""
+    found = {}
+    for name, control in CONTROLS.items():
+        outputs = control_outputs(board, name, control)
+        if outputs is not None and (summary := _summary(board, name, outputs)) is not None:
+            found[name] = summary, outputs
+    return found
 
 
 def control_outputs(board: Board, name: str, control: Control) -> dict[str, Output] | None:
@@ -131,11 +174,8 @@ def control_row(board: Board, name: str) -> Row:
 def control_results(board: Board) -> list[ControlResult]:
     """How the controls fared that have been judged, in the order of CONTROLS."""
     results = []
-    for name, control in CONTROLS.items():
-        summary = control_row(board, name).summary()
-        if summary is None or summary["board"]["hashes"] != dict(board.hashes):
-            continue
-        rate = summary["win_rate"]
+    for name, (summary, _) in judged_controls(board).items():
+        rate, control = summary["win_rate"], CONTROLS[name]
         low, high = rate["low"], rate["high"]
         if rate["value"] is None:  # judges that only replay verdicts have none on a control
             continue
@@ -146,7 +186,7 @@ def control_results(board: Board) -> list[ControlResult]:
                 low=low,
                 high=high,
                 expect=control.expect,
-                passed=control.holds(low, high),
+                outcome=control.outcome(low, high),
             )
         )
     return results
@@ -158,19 +198,31 @@ def describe_controls(board: Board, results: Sequence[ControlResult]) -> str:
         return "controls: none (the verdicts are recorded, nothing can be put to the judges)"
     if not results:
         return f"controls: not judged; judge them with: leaderboard board check {board.name}"
-    failed = [result for result in results if not result.passed]
+    failed = [result for result in results if result.outcome == "failed"]
+    unclear = [result for result in results if result.outcome == "inconclusive"]
     missing = [name for name in CONTROLS if name not in {result.name for result in results}]
-    line = f"controls: {len(results) - len(failed)} of {len(results)} where they belong"
+    n_passed = len(results) - len(failed) - len(unclear)
+    line = f"controls: {n_passed} of {len(results)} where they belong"
     if missing:
         line += f" (not judged: {', '.join(missing)})"
     for result in failed:
-        line += (
-            f"\n  FAILED {result.name}: {100 * result.value:.1f} % "
-            f"[{100 * result.low:.1f}, {100 * result.high:.1f}], {_MUST[result.expect]}"
-        )
+        line += f"\n  FAILED {_found(result)}"
     if failed:
         line += "\n  A panel that puts these where they cannot belong must not rank models."
+    for result in unclear:
+        line += f"\n  cannot tell {_found(result)}"
+    if unclear:
+        line += "\n  Too few instructions, or the reference is such an answer itself."
+    if any(instruction.gold_answer is None for instruction in board.instructions):
+        line += "\n  Without gold answers a judge's favour for the reference cannot be seen."
     return line
+
+
+def _found(result: ControlResult) -> str:
+    return (
+        f"{result.name}: {100 * result.value:.1f} % "
+        f"[{100 * result.low:.1f}, {100 * result.high:.1f}], {_MUST[result.expect]}"
+    )
 
 
 _MUST = {

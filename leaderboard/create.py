@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 
 from judges.base import Orders
 from judges.errors import UserError
+from judges.recorded import Recorded
 from judges.records import digest, to_line, validated
 from judges.registry import judge_table, make_panel, packaged_panels, read_panel
 from judges.schema import Instruction, Output
@@ -72,12 +73,12 @@ def create_board(recipe: Recipe, results: Path, watch: Watch = SILENT) -> Board:
         instructions = source.instructions
     if recipe.private:
         instructions = tuple(replace(i, visibility="private") for i in instructions)
-    panel, files = _panel(recipe, source, instructions)
     settings = source.settings if source else Settings(references=())
     is_other = recipe.prompts or recipe.judges or recipe.panel
     settings = replace(settings, title=recipe.name, note="" if is_other else settings.note)
     if recipe.orders is not None:
         settings = replace(settings, orders=recipe.orders)
+    panel, files = _panel(recipe, source, instructions, settings.orders)
     # Named by what is asked: an interrupted run is taken up only for the same instructions.
     unfinished = results / f".{recipe.name}.{digest(list(instructions))[7:15]}"
     references = _references(recipe, source, instructions, settings, unfinished, watch)
@@ -180,7 +181,7 @@ def _decoded(value: object, where: str) -> Any:
 
 
 def _panel(
-    recipe: Recipe, source: Board | None, instructions: Sequence[Instruction]
+    recipe: Recipe, source: Board | None, instructions: Sequence[Instruction], orders: Orders
 ) -> tuple[dict[str, Any], dict[str, Path | str]]:
     """The content of panel.toml, and the files of verdicts that have to come along.
 
@@ -208,6 +209,13 @@ def _panel(
     judges = make_panel(panel, base)
     judges.check(instructions)
     judges.identity()  # reads the files of verdicts
+    for judge in judges.judges:
+        one_order = isinstance(judge, Recorded) and judge.sees_order and not judge.has_both_orders
+        if one_order and orders == "both":
+            raise UserError(
+                f"judge {judge.name}: no pair has verdicts in both orders; use --orders fixed or "
+                "record both orders"
+            )
     files: dict[str, Path | str] = {}
     for table in recorded:
         verdicts = base / table["path"]

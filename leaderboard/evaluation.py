@@ -18,7 +18,7 @@ from leaderboard.boards import Board, load_board
 from leaderboard.card import card
 from leaderboard.controls import ControlResult, run_controls
 from leaderboard.evalset import require_all
-from leaderboard.generate import generate_answers, store_answers
+from leaderboard.generate import generate_answers, require_own_prompts, store_answers
 from leaderboard.judging import judge_row
 from leaderboard.models import AnswersFile, LocalModel, Model, StoredRow, resolve, row_name
 from leaderboard.results import Row, Status, summarise
@@ -59,8 +59,8 @@ def evaluate(  # noqa: PLR0913 - one argument a flag of `eval`
 
     `limit` evaluates so many instructions; such a row is partial and unranked, and a later full
     run takes up its answers and verdicts. `only` stops after the answers, or starts from those
-    that are stored. `overwrite` throws a row of the same name away that was made otherwise. Raises
-    UserError for everything that the caller can put right; what was done by then is kept.
+    that are stored. `overwrite` replaces the answers of a row of the same name that were made
+    otherwise. Raises UserError for everything that the caller can put right; what was done by then is kept.
     """
     if limit is not None and limit < 1:
         raise UserError(f"--limit {limit}: a positive number is needed")
@@ -84,7 +84,7 @@ def evaluate(  # noqa: PLR0913 - one argument a flag of `eval`
             raise UserError(f"the row {row.name!r} is complete already; leave --limit out")
         if isinstance(chosen, AnswersFile):
             source = f"answers file {chosen.path.name}"
-            store_answers(row, source, outputs, overwrite=overwrite)
+            store_answers(row, source, outputs, loaded.by_id, overwrite=overwrite)
         elif isinstance(chosen, LocalModel) and only != "judge":
             source, llm = f"model {chosen.default_name}", chosen.load()
             sampling = loaded.settings.sampling
@@ -108,6 +108,7 @@ def _stored_answers(row: Row, instructions: Sequence[Instruction]) -> dict[str, 
         raise UserError(f"{row.outputs_file} is missing: there are no answers to judge yet")
     answers = row.outputs(allow_torn=True)
     require_all(answers, instructions, str(row.outputs_file))
+    require_own_prompts(row, answers, instructions)
     return answers
 
 

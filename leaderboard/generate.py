@@ -2,12 +2,13 @@
 
 Answers are bound to what made them. The manifest is written first; a later run whose model, file,
 template or sampling hashes to something else is refused, and an interrupted one goes on where it
-stopped.
+stopped. Each answer is bound to its prompt, so that a row that was copied to another board is not
+taken for answers to that board's instructions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 
 from judges.backends.base import LocalLLM, Request, Sampling
@@ -21,19 +22,34 @@ from leaderboard.watch import Watch
 
 
 def store_answers(
-    row: Row, source: str, outputs: Mapping[str, Output], *, overwrite: bool = False
+    row: Row,
+    source: str,
+    outputs: Mapping[str, Output],
+    instructions: Mapping[str, Instruction],
+    *,
+    overwrite: bool = False,
 ) -> None:
-    """Put answers that were made elsewhere into the row.
+    """Put answers that were made elsewhere into the row; `instructions` are the board's, by id.
 
+    A file that holds all answers that the row has from a file, and more, goes on with the row.
     Raises UserError when the row holds other answers, unless `overwrite`.
     """
     texts = {output.instruction_id: output.text for output in outputs.values()}
     manifest = Manifest(
         source=source, parts={"answers": digest(texts)}, settings={}, herdbook=__version__
     )
+    bound = row.manifest()
+    is_from_file = bound is not None and set(bound.parts) == set(manifest.parts)
+    if is_from_file and all(texts.get(i) == output.text for i, output in _held(row).items()):
+        row.write_manifest(manifest)
     claim(row, manifest, overwrite=overwrite)
-    lines = (to_line(replace(output, generator=row.name)) for output in outputs.values())
-    write_atomic(row.outputs_file, "".join(line + "\n" for line in lines))
+    _write(
+        row,
+        (
+            replace(output, generator=row.name, prompt=instructions[i].digest)
+            for i, output in outputs.items()
+        ),
+    )
 
 
 def generate_answers(
@@ -49,8 +65,8 @@ def generate_answers(
     """Have a model answer those of the instructions that the row has no answer to yet.
 
     Each answer is appended as soon as it is there; at the end the file is in the instructions'
-    order, answers beyond them behind. Raises UserError when the row's answers were made by another model or in another way, unless
-    `overwrite`.
+    order, answers beyond them behind. Raises UserError when the row's answers were made by another
+    model, in another way or to other prompts, unless `overwrite`.
     """
     shown = dict(llm.settings)
     first = llm.render(instructions[0].messages)
@@ -66,10 +82,16 @@ def generate_answers(
         watch.note(f"{key.replace('_', ' ')}: {value if value is not None else '(none)'}")
     watch.note("first prompt:\n" + "\n".join(f"  | {line}" for line in first.splitlines()))
     claim(row, manifest, overwrite=overwrite)
-    held = row.outputs(allow_torn=True) if row.outputs_file.is_file() else {}
+    held = _held(row)
+    if overwrite:
+        for instruction_id in _to_other_prompts(held, instructions):
+            del held[instruction_id]
+        _write(row, held.values())
+    require_own_prompts(row, held, instructions)
     left = [i for i in instructions if i.id not in held]
     if held and left:
         watch.note(f"{len(held)} answers are there already; {len(left)} are left")
+    asked = {i.id: i for i in left}
     requests = [Request(id=i.id, messages=i.messages, sampling=sampling) for i in left]
     with Appender(row.outputs_file) as file:
         completions = complete_all(llm, requests)
@@ -80,19 +102,52 @@ def generate_answers(
                 text=completion.text,
                 reasoning=completion.reasoning,
                 finish_reason=completion.finish_reason,
+                prompt=asked[request.id].digest,
             )
             file.append(output)
             held[request.id] = output
     place = {instruction.id: n for n, instruction in enumerate(instructions)}
-    in_order = sorted(held.values(), key=lambda o: place.get(o.instruction_id, len(place)))
-    write_atomic(row.outputs_file, "".join(to_line(output) + "\n" for output in in_order))
+    _write(row, sorted(held.values(), key=lambda o: place.get(o.instruction_id, len(place))))
+
+
+def require_own_prompts(
+    row: Row, outputs: Mapping[str, Output], instructions: Sequence[Instruction]
+) -> None:
+    """Raises UserError where a stored answer was given to another prompt than the board's."""
+    if other := _to_other_prompts(outputs, instructions):
+        few = ", ".join(other[:3]) + (", …" if len(other) > 3 else "")
+        raise UserError(
+            f"{row.outputs_file}: {len(other)} answers were given to other prompts than this "
+            f"board's ({few}). Answer anew with --overwrite, or under another --name"
+        )
+
+
+def _to_other_prompts(
+    outputs: Mapping[str, Output], instructions: Sequence[Instruction]
+) -> list[str]:
+    """The instructions whose answer was given to another prompt; an answer that does not say to
+    which is taken as it is."""
+    return [
+        i.id
+        for i in instructions
+        if i.id in outputs and outputs[i.id].prompt not in (None, i.digest)
+    ]
+
+
+def _held(row: Row) -> dict[str, Output]:
+    """The answers that the row has; a torn last line, as a killed run leaves it, is passed over."""
+    return row.outputs(allow_torn=True) if row.outputs_file.is_file() else {}
+
+
+def _write(row: Row, outputs: Iterable[Output]) -> None:
+    write_atomic(row.outputs_file, "".join(to_line(output) + "\n" for output in outputs))
 
 
 def claim(row: Row, manifest: Manifest, *, overwrite: bool) -> None:
     """Bind the row to what makes its answers, before the first of them is stored.
 
     A row that is bound already must be bound to the same. With `overwrite` it is emptied first,
-    but for model.toml.
+    but for model.toml and the verdicts: each tells by its digest whether it is on the new texts.
     """
     bound = row.manifest()
     if bound is None and row.outputs_file.is_file() and not overwrite:
@@ -109,6 +164,6 @@ def claim(row: Row, manifest: Manifest, *, overwrite: bool) -> None:
             f"the row {row.name!r} holds answers that were made otherwise (different: "
             f"{', '.join(other)}). Give this run another --name, or --overwrite what is there"
         )
-    for file in (row.summary_file, row.annotations_file, row.outputs_file):
+    for file in (row.summary_file, row.outputs_file):
         file.unlink(missing_ok=True)
     row.write_manifest(manifest)

@@ -17,11 +17,16 @@ Key = tuple[str, str, str]
 def judge_row(board: Board, row: Row, comparisons: Sequence[Comparison], watch: Watch) -> None:
     """Fill the row's annotations.jsonl with every verdict on the comparisons.
 
-    A stored verdict is kept when it is on these very texts; a missing one is asked for again. Each
-    new one is appended as soon as it is there; at the end the file is put in canonical order:
-    comparison, judge, order.
+    A stored verdict is kept when it is on these very texts; one on others is dropped, a missing
+    one asked for again. Each new one is appended as soon as it is there; at the end the file is put
+    in canonical order: comparison, judge, order.
     """
-    held = {_key(annotation): annotation for annotation in row.annotations()}
+    digests = {comparison.id: comparison.digest for comparison in comparisons}
+    held = {
+        _key(annotation): annotation
+        for annotation in row.annotations()
+        if not is_on_other_texts(annotation, digests)
+    }
     settings = board.settings
     with Appender(row.annotations_file) as file:
         for judge in board.panel.judges:
@@ -43,6 +48,13 @@ def judge_row(board: Board, row: Row, comparisons: Sequence[Comparison], watch: 
         return (place.get(comparison, len(place)), comparison, behind, orders[order])
 
     write_annotations(row.annotations_file, [held[key] for key in sorted(held, key=canonical)])
+
+
+def is_on_other_texts(annotation: Annotation, digests: Mapping[str, str]) -> bool:
+    """Whether a verdict is on other texts than the comparison of its id, as far as both are known;
+    `digests` is by comparison id."""
+    now = digests.get(annotation.comparison_id)
+    return now is not None and annotation.digest not in (None, now)
 
 
 def _key(annotation: Annotation) -> Key:

@@ -56,13 +56,16 @@ class LocalModel:
 
     def load(self) -> LocalLLM:
         """The model, ready to answer; raises UserError for what is wrong with it."""
-        batch_size = self.args.get("batch_size", "16")
+        batch_size = str(self.args.get("batch_size", "16"))
         if not batch_size.isdecimal() or int(batch_size) < 1:
             raise UserError(f"--model-args batch_size={batch_size}: a positive number is needed")
         if self.spec.startswith("fake/"):
             from judges.backends.fake import FakeLLM
 
-            return FakeLLM(self.spec.removeprefix("fake/"))
+            llm = FakeLLM(self.spec.removeprefix("fake/"))
+            if "batch_size" in self.args:
+                llm.batch_size = int(batch_size)
+            return llm
         from judges.backends.transformers import TransformersLLM
 
         path, revision = self.spec, ""
@@ -84,12 +87,12 @@ Model = AnswersFile | StoredRow | LocalModel
 
 
 def parse_model_args(text: str | None) -> dict[str, str]:
-    """`k=v,k=v` as a dict; raises UserError for an unknown key or a pair without `=`."""
+    """`k=v,k=v` as a dict; raises UserError for a pair without `=`."""
     args: dict[str, str] = {}
     # A comma parts two pairs only before a known key: a system prompt may hold commas.
     for pair in re.split(rf",(?=\s*(?:{'|'.join(MODEL_ARGS)})=)", text) if text else []:
         key, equals, value = pair.partition("=")
-        if not equals or key.strip() not in MODEL_ARGS:
+        if not equals:
             raise UserError(
                 f"--model-args {pair!r}: write key=value,key=value; known: {', '.join(MODEL_ARGS)}"
             )
@@ -100,8 +103,12 @@ def parse_model_args(text: str | None) -> dict[str, str]:
 def resolve(spec: str, args: Mapping[str, str], *, stored: Path | None = None) -> Model:
     """What the user means by a model; `stored` is the folder of the board whose rows count too.
 
-    Raises UserError when there is no such thing.
+    Raises UserError when there is no such thing, and for an argument that it does not take.
     """
+    known = ("batch_size",) if spec.startswith("fake/") else MODEL_ARGS
+    if unknown := sorted(set(args) - set(known)):
+        pair = f"{unknown[0]}={args[unknown[0]]}"
+        raise UserError(f"--model-args {pair!r}: {spec} takes only {', '.join(known)}")
     if stored is not None and "/" not in spec and (stored / spec / "outputs.jsonl").is_file():
         return StoredRow(spec)
     path = Path(spec)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from leaderboard.uncertainty import Floats, check_level, holm, sign_flip_p_rows
+from leaderboard.uncertainty import Floats, check_level, holm, paired_p_rows
 
 Ints = NDArray[np.int64]
 
@@ -20,8 +20,8 @@ class Pairs:
     """The paired tests of all pairs of models; every array has shape (models, models).
 
     `difference[i, j]` is the mean preference for i less that for j over the `n_common[i, j]`
-    instructions that both have; it is nan where there is none. `p_value` is that of the sign-flip
-    test and `holm` the same adjusted for the number of pairs; both are 1 on the diagonal.
+    instructions that both have; it is nan where there is none. `p_value` is that of `paired_p`
+    and `holm` the same adjusted for the number of pairs; both are 1 on the diagonal.
     """
 
     difference: Floats
@@ -51,7 +51,7 @@ def paired_differences(preferences: Floats) -> Pairs:
         differences = preferences[model] - preferences[model + 1 :]
         differences[np.isnan(differences)] = 0.0  # counts for nothing in the sum and in the test
         total[model, model + 1 :] = differences.sum(axis=1)
-        p_value[model, model + 1 :] = sign_flip_p_rows(differences)
+        p_value[model, model + 1 :] = paired_p_rows(differences, n_common[model, model + 1 :])
     total -= total.T
     difference = np.full_like(total, np.nan)
     np.divide(total, n_common, out=difference, where=n_common > 0)

@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Literal, get_args
 import pandas as pd
 import tomli_w
 from filelock import FileLock, Timeout
-from pydantic import TypeAdapter
+from pydantic import NonNegativeInt, TypeAdapter
 
 from judges.errors import UserError
 from judges.panel import panel_preferences
@@ -75,6 +75,34 @@ class Manifest:
     @property
     def fingerprint(self) -> str:
         return digest(self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """What is read of a stored summary.json, to tell one from another JSON file."""
+
+    @dataclass(frozen=True, slots=True)
+    class Board:
+        hashes: Mapping[str, str]
+
+    @dataclass(frozen=True, slots=True)
+    class Rate:
+        value: float | None
+        low: float
+        high: float
+
+    @dataclass(frozen=True, slots=True)
+    class Answers:
+        n: NonNegativeInt
+        n_empty: int
+        n_length_stopped: int
+        mean_characters: float | None
+
+    board: Board
+    is_partial: bool
+    win_rate: Rate
+    answers: Answers
+    manifest: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +175,11 @@ class Row:
         return read_annotations(self.annotations_file)
 
     def summary(self) -> dict[str, Any] | None:
-        return _read_json(self.summary_file) if self.summary_file.is_file() else None
+        if not self.summary_file.is_file():
+            return None
+        summary = _read_json(self.summary_file)
+        validated(TypeAdapter(_Stored), summary, str(self.summary_file))
+        return summary
 
     def is_complete(self) -> bool:
         """Whether the row is judged on every instruction of the board."""
@@ -159,19 +191,9 @@ class Row:
 
 
 def write_json(path: Path, value: object) -> None:
-    """A JSON file, replaced in one step; NaN becomes null."""
-    text = json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
+    """A JSON file, replaced in one step."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     write_atomic(path, text + "\n")
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _finite(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -227,16 +249,18 @@ def row_items(
     annotations: Iterable[Annotation],
     instructions: Sequence[Instruction],
     references: Sequence[str] | None = None,
+    judge: str | None = None,
 ) -> pd.DataFrame:
     """One row a comparison: instruction_id, reference, category, preference, low, high, n_votes
-    and every judge's vote. `references` are all of the board's unless named."""
+    and every judge's vote. `references` are all of the board's unless named; with `judge` that one
+    is the whole panel."""
     comparisons = board.comparison_ids(instructions, references)
     items = panel_preferences(
         annotation_frame(annotations),
         [comparison_id for comparison_id, _, _ in comparisons],
-        board.panel.names,
+        board.panel.names if judge is None else [judge],
         aggregate=board.panel.aggregate,
-        min_votes=board.settings.min_votes,
+        min_votes=board.settings.min_votes if judge is None else 1,
     )
     items["instruction_id"] = [instruction_id for _, instruction_id, _ in comparisons]
     items["reference"] = [reference for _, _, reference in comparisons]
@@ -255,6 +279,10 @@ def summarise(
     stored = row.annotations()
     items = row_items(board, stored, instructions, references)
     overall = win_rate(items[RATE_COLUMNS])
+    alone = {
+        judge: row_items(board, stored, instructions, references, judge)
+        for judge in board.panel.names
+    }
     in_use, judges = set(items["comparison_id"]), set(board.panel.names)
     verdicts = [a for a in stored if a.comparison_id in in_use and a.annotator in judges]
     missing = [a.error or "no verdict" for a in verdicts if a.preference is None]
@@ -265,15 +293,13 @@ def summarise(
         "board": {"name": board.name, "hashes": dict(board.hashes)},
         "model": row.name,
         "is_partial": len(instructions) < len(board.instructions),
-        "is_publishable": overall.coverage >= MIN_COVERAGE,
+        "is_publishable": is_publishable(overall),
         "win_rate": rate_json(overall),
         "categories": {
             name: rate_json(rate)
             for name, rate in by_category(items[[*RATE_COLUMNS, "category"]]).items()
         },
-        "judges": {
-            judge: rate_json(win_rate(_one_judge(items, judge))) for judge in board.panel.names
-        },
+        "judges": {judge: rate_json(win_rate(its[RATE_COLUMNS])) for judge, its in alone.items()},
         "verdicts": {
             "n": len(verdicts),
             "n_missing": len(missing),
@@ -290,12 +316,12 @@ def summarise(
     }
 
 
-def _one_judge(items: pd.DataFrame, judge: str) -> pd.DataFrame:
-    """The items as if this judge were the whole panel: a vote that is missing is 0 or 1."""
-    alone = items[["instruction_id"]].assign(preference=items[judge])
-    return alone.assign(low=alone["preference"].fillna(0.0), high=alone["preference"].fillna(1.0))
+def is_publishable(rate: WinRate) -> bool:
+    """Whether enough of a row's comparisons have a preference to rank it."""
+    return rate.coverage >= MIN_COVERAGE
 
 
 def rate_json(rate: WinRate) -> dict[str, Any]:
-    """A win rate with all it was made of, as it stands in summary.json (fractions)."""
-    return asdict(rate) | {"coverage": rate.coverage}
+    """A win rate with all it was made of, as it stands in summary.json (fractions, None for NaN)."""
+    figures = asdict(rate) | {"coverage": rate.coverage}
+    return {key: None if math.isnan(value) else value for key, value in figures.items()}

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from filelock import FileLock
 
+from judges.errors import UserError
 from judges.records import write_atomic
 from leaderboard.boards import Board
 from leaderboard.ranking import Pairs, paired_differences, rank_intervals, ranks, tie_groups
-from leaderboard.results import Row, row_items
+from leaderboard.results import RATE_COLUMNS, Row, is_publishable, row_items
 from leaderboard.user_files import RESERVED
-from leaderboard.winrate import reference_win_rate
+from leaderboard.winrate import WinRate, reference_win_rate, win_rate
 
 COLUMNS = (
     "rank", "rank_low", "rank_high", "tie_group", "model", "status", "win_rate", "standard_error",
@@ -37,7 +38,7 @@ class Standings:
     """A board's table and what it was derived from."""
 
     frame: pd.DataFrame
-    """COLUMNS; the ranked rows first, best first, then the unranked, whose ranks are NaN."""
+    """COLUMNS; the ranked rows first, best first, then the unranked, whose ranks are missing."""
     models: tuple[str, ...]
     """The ranked models, in the order of `preferences` and `pairs`."""
     preferences: np.ndarray
@@ -63,26 +64,38 @@ def standings(board: Board) -> Standings:
     """The table of a board, from the stored verdicts of its rows. Nothing is judged or written.
 
     Rows with too many missing verdicts are shown, but not ranked; rows over a part of the
-    instructions, or judged on a board of other content, are left out.
+    instructions, judged on a board of other content, or that cannot be read, are left out.
     """
     place = {instruction.id: n for n, instruction in enumerate(board.instructions)}
     records: list[dict[str, Any]] = []
     ranked: dict[str, np.ndarray] = {}
-    left_out = {}
+    left_out = {
+        path.parent.name: "answers only; judge them with --only judge"
+        for path in sorted(board.path.glob("*/outputs.jsonl"))
+        if not (path.parent / "summary.json").is_file()
+    }
     if len(board.settings.references) == 1:
         records.append(_reference_record(board))
         ranked[board.settings.references[0]] = np.full(len(place), 0.5)
     for row in board_rows(board):
-        summary = row.summary() or {}
-        if summary["board"]["hashes"] != dict(board.hashes):
-            left_out[row.name] = "judged on a board of this name with other content"
-        elif summary["is_partial"]:
-            left_out[row.name] = f"partial: {summary['answers']['n']} of {len(place)} instructions"
-        else:
-            records.append(_record(row, summary))
-            if summary["is_publishable"]:
+        try:
+            summary = row.summary()
+            if summary is None:  # another run has just begun to make it anew
+                continue
+            if summary["board"]["hashes"] != dict(board.hashes):
+                left_out[row.name] = "judged on a board of this name with other content"
+            elif summary["is_partial"]:
+                n = summary["answers"]["n"]
+                left_out[row.name] = f"partial: {n} of {len(place)} instructions"
+            else:
+                # The rate is that of the verdicts as they are now, whatever the summary says.
                 items = row_items(board, row.annotations(), board.instructions)
-                ranked[row.name] = _by_instruction(items, place)
+                rate = win_rate(items[RATE_COLUMNS])
+                records.append(_record(row, rate, summary["answers"]))
+                if is_publishable(rate):
+                    ranked[row.name] = _by_instruction(items, place)
+        except UserError as error:
+            left_out[row.name] = str(error)
     preferences = np.array(list(ranked.values())).reshape(len(ranked), len(place))
     pairs = paired_differences(preferences)
     frame = pd.DataFrame(records, columns=list(COLUMNS)).set_index("model", drop=False)
@@ -91,36 +104,36 @@ def standings(board: Board) -> Standings:
         names = list(ranked)
         values = frame.loc[names, "win_rate"].to_numpy(float)
         low, high = rank_intervals(pairs)
-        frame.loc[names, "rank"] = ranks(values)
+        # The tests are on common instructions, the value on a row's own: where verdicts are missing,
+        # the rank by value can lie outside what the tests leave open.
+        rank = ranks(values)
+        low, high = np.minimum(low, rank), np.maximum(high, rank)
+        frame.loc[names, "rank"] = rank
         frame.loc[names, "rank_low"], frame.loc[names, "rank_high"] = low, high
         frame.loc[names, "tie_group"] = tie_groups(values, low, high)
     frame = frame.sort_values(["rank", "win_rate", "model"], ascending=[True, False, True])
     frame = frame.reset_index(drop=True)
+    whole = ["rank", "rank_low", "rank_high", "tie_group"]
+    frame[whole] = frame[whole].astype("Int64")  # whole numbers, though some are missing
     return Standings(frame, tuple(ranked), preferences, pairs, left_out)
 
 
 def _by_instruction(items: pd.DataFrame, place: dict[str, int]) -> np.ndarray:
-    """The mean preference over an instruction's references, NaN where none is judged."""
+    """The mean preference over an instruction's references, NaN where one is not judged."""
     at = items["instruction_id"].map(place).to_numpy(int)
-    value = items["preference"].to_numpy(float)
-    held = ~np.isnan(value)
-    total = np.bincount(at[held], value[held], minlength=len(place))
-    count = np.bincount(at[held], minlength=len(place))
-    with np.errstate(invalid="ignore"):
-        mean: np.ndarray = total / count
+    total = np.bincount(at, items["preference"].to_numpy(float), minlength=len(place))
+    mean: np.ndarray = total / np.bincount(at, minlength=len(place))
     return mean
 
 
-def _record(row: Row, summary: dict[str, Any]) -> dict[str, Any]:
-    rate, answers, info = summary["win_rate"], summary["answers"], row.info()
+def _record(row: Row, rate: WinRate, answers: dict[str, Any]) -> dict[str, Any]:
+    info = row.info()
     return {
-        **rate,
+        **_rate_cells(rate),
         "model": row.name,
         "status": info.status,
-        "win_rate": rate["value"],
-        "discrete_win_rate": rate["discrete"],
         **{key: answers[key] for key in ("mean_characters", "n_empty", "n_length_stopped")},
-        "is_publishable": summary["is_publishable"],
+        "is_publishable": is_publishable(rate),
         "group": info.group,
         "link": info.link,
     }
@@ -128,23 +141,11 @@ def _record(row: Row, summary: dict[str, Any]) -> dict[str, Any]:
 
 def _reference_record(board: Board) -> dict[str, Any]:
     name = board.settings.references[0]
-    rate = reference_win_rate(len(board.instructions))
     lengths = [output.characters for output in board.references[name].values()]
     return {
+        **_rate_cells(reference_win_rate(len(board.instructions))),
         "model": name,
         "status": "reference",
-        "win_rate": rate.value,
-        "standard_error": rate.standard_error,
-        "low": rate.low,
-        "high": rate.high,
-        "discrete_win_rate": rate.discrete,
-        "n_wins": rate.n_wins,
-        "n_losses": rate.n_losses,
-        "n_draws": rate.n_draws,
-        "n_judged": rate.n_judged,
-        "n_items": rate.n_items,
-        "bound_low": rate.bound_low,
-        "bound_high": rate.bound_high,
         "mean_characters": float(np.mean(lengths)),
         "n_empty": sum(length == 0 for length in lengths),
         "n_length_stopped": 0,
@@ -152,6 +153,10 @@ def _reference_record(board: Board) -> dict[str, Any]:
         "group": "",
         "link": "",
     }
+
+
+def _rate_cells(rate: WinRate) -> dict[str, Any]:
+    return {**asdict(rate), "win_rate": rate.value, "discrete_win_rate": rate.discrete}
 
 
 def write_leaderboard(board: Board) -> Standings:
@@ -170,10 +175,10 @@ def write_leaderboard(board: Board) -> Standings:
     return derived
 
 
-def _csv_cell(cell: object) -> object:
-    if isinstance(cell, float) and np.isnan(cell):
-        return ""
-    return safe_cell(cell) if isinstance(cell, str) else cell
+def _csv_cell(cell: Any) -> object:
+    if isinstance(cell, str):
+        return safe_cell(cell)
+    return "" if pd.isna(cell) else cell
 
 
 def safe_cell(text: str) -> str:

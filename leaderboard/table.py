@@ -16,6 +16,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from judges.errors import UserError
+from judges.reading import printable
 from leaderboard.boards import Board
 from leaderboard.card import rank_range
 from leaderboard.results import RATE_COLUMNS, Row, row_items
@@ -33,7 +34,7 @@ _HEADERS = {
     "model": "model",
     "win_rate": "win rate",
     "discrete_win_rate": "discrete",
-    "mean_characters": "length",
+    "mean_characters": "characters",
     "judged": "judged",
     "tie_group": "group of ties",
     "standard_error": "SE",
@@ -93,12 +94,6 @@ def _numeric(headers: Sequence[str], body: Sequence[Sequence[str]]) -> list[bool
     """Which columns hold numbers only."""
     columns = list(zip(*body, strict=True)) or [()] * len(headers)
     return [all(_NUMBERS.fullmatch(cell) for cell in column) for column in columns]
-
-
-def printable(text: str) -> str:
-    """A stranger's text without what could steer a terminal; line ends stay, tabs are spaces."""
-    plain = text.replace("\r\n", "\n").expandtabs(4)
-    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in plain)
 
 
 def display(record: pd.Series, name: str) -> str:
@@ -281,7 +276,7 @@ def worst(board: Board, n: int, model: str) -> str:
     items = row_items(board, row.annotations(), board.instructions)
     outputs = row.outputs(allow_torn=True) if row.outputs_file.is_file() else {}
     parts = []
-    lost = items.dropna(subset="preference").sort_values("preference", kind="stable").head(n)
+    lost = items[items["preference"] < 0.5].sort_values("preference", kind="stable").head(n)
     for item in lost.to_dict("records"):
         instruction = board.by_id[item["instruction_id"]]
         answer = outputs[instruction.id].text if instruction.id in outputs else "(not stored)"
@@ -291,7 +286,7 @@ def worst(board: Board, n: int, model: str) -> str:
             f"{_indent('asked', instruction.text)}\n{_indent(model, answer)}\n"
             f"{_indent(item['reference'], reference)}"
         )
-    return "\n\n".join(parts) or f"{model} has no judged instruction"
+    return "\n\n".join(parts) or f"{model} lost no instruction"
 
 
 def _indent(who: str, text: str) -> str:
@@ -299,11 +294,17 @@ def _indent(who: str, text: str) -> str:
 
 
 def published_block(path: Path, form: Format) -> str | None:
-    """The rows that were published elsewhere: shown as they were, never ranked among ours."""
+    """The rows that were published elsewhere: shown as they were, never ranked among ours.
+
+    Raises UserError where the file is no CSV in UTF-8.
+    """
     if not path.is_file():
         return None
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        lines = [row for row in csv.reader(file) if row]
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = [row for row in csv.reader(file) if row]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a readable CSV file ({error})") from None
     if len(lines) < 2:
         return None
     # Headers on several lines keep a wide table narrow; Markdown has no such thing.

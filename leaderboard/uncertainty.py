@@ -7,13 +7,17 @@ verdicts on one instruction are averaged before they come here.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtr, ndtri, stdtrit
+from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 EXACT_SIGN_FLIPS = 14
 """Up to this many nonzero differences, all 2**14 = 16384 sign flips are enumerated."""
+
+ROUNDING = 1e-12
+"""Numbers that differ by no more are equal."""
 
 Floats = NDArray[np.float64]
 
@@ -47,18 +51,21 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
 
     with p the mean, t Student's quantile at max(n - 1, 1) degrees of freedom and an effective
     sample size n_eff = n / r, where r = min(1, (m2 + e) / (p * (1 - p) + e)), m2 is the variance
-    (ddof=0) and e = 0.25 / n. The ratio r compares the variance with the largest that values in
-    [0, 1] of this mean can have: it is 1 for zeros and ones, which gives Wilson's interval
-    itself, and smaller for soft preferences. Near 0 or 1 the observed variance says little, as a
-    sample without the rare large value looks constant; e, one observation's worth of the largest
-    possible variance, then draws r towards 1, the widest interval. So n values of 0 give Wilson's
-    interval of 0 in n, and equal values never give zero width.
+    (ddof=0) and e = 10 / (n * (10 + m)), m being the number of values other than the most frequent
+    one. The ratio r compares the variance with the largest that values in [0, 1] of this mean can
+    have: it is 1 for zeros and ones, which gives Wilson's interval itself, and smaller for soft
+    preferences. Where nearly all values are the same, the observed variance says little, as a
+    sample without the rare other value looks constant; e is what such a value would add, and
+    vanishes as the values vary. So n values of 0 give Wilson's interval of 0 in n, and equal
+    values never give zero width.
 
     Raises ValueError for no values and for values that are not in [0, 1].
     Source: Wilson (1927), Journal of the American Statistical Association 22; r and e are ours.
     """
     checked = _checked(values, 0.0, 1.0)
-    low, high = _wilson(checked - 0.5, level)
+    rounded = (checked / ROUNDING).round()
+    others = checked.size - int(np.unique(rounded, return_counts=True)[1].max())
+    low, high = _wilson(checked - 0.5, others, level)
     value = float(checked.mean())
     return Interval(
         value=value,
@@ -73,11 +80,12 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
 def difference_interval(differences: ArrayLike, level: float = 0.95) -> Interval:
     """The mean of paired `differences`, shape (n,), each in [-1, 1], with its interval.
 
-    It is `mean_interval` of (d + 1) / 2, mapped back, so that everything is in units of d. Negated
-    differences give the negated interval, to the last bit.
+    It is `mean_interval` of (d + 1) / 2, mapped back, so that everything is in units of d, with m
+    the number of differences that are not zero. Negated differences give the negated interval, to
+    the last bit. It leaves zero out exactly where `paired_p` is below 1 - level.
     """
     checked = _checked(differences, -1.0, 1.0)
-    low, high = _wilson(checked / 2, level)
+    low, high = _wilson(checked / 2, int(np.count_nonzero(np.abs(checked) > ROUNDING)), level)
     value = float(checked.mean())
     return Interval(
         value=value,
@@ -87,6 +95,33 @@ def difference_interval(differences: ArrayLike, level: float = 0.95) -> Interval
         n=checked.size,
         level=level,
     )
+
+
+def paired_p(differences: ArrayLike) -> float:
+    """The two-sided p-value of paired differences, shape (n,), each in [-1, 1], having mean zero.
+
+    See `paired_p_rows`.
+    """
+    checked = _checked(differences, -1.0, 1.0)
+    return float(paired_p_rows(checked[None], np.array([checked.size]))[0])
+
+
+def paired_p_rows(differences: Floats, n: NDArray[np.int64]) -> Floats:
+    """The two-sided p-value of each row of `differences`, shape (rows, columns), having mean zero.
+
+    `n`, shape (rows,), is the number of differences in a row; the other entries must be 0. It is
+    the score test that `difference_interval` inverts: with u = (d + 1) / 2 and r as there, the
+    mean of u less 0.5, over sqrt(0.25 * r / n), against Student's t. A row without differences has
+    p = 1.
+    """
+    count = np.maximum(n, 1)
+    mean = differences.sum(axis=1) / count / 2
+    variance = np.square(differences).sum(axis=1) / count / 4 - mean**2
+    others = np.count_nonzero(np.abs(differences) > ROUNDING, axis=1)
+    ratio = _variance_ratio(mean, variance, others, count)
+    t = np.abs(mean) / np.sqrt(0.25 * ratio / count)
+    p: Floats = np.where(n > 0, 2 * stdtr(np.maximum(count - 1, 1), -t), 1.0)
+    return p
 
 
 def sign_flip_p(differences: ArrayLike) -> float:
@@ -152,7 +187,14 @@ def smallest_detectable(
     return quantiles * standard_deviation / float(np.sqrt(n))
 
 
-def _wilson(centred: Floats, level: float) -> tuple[float, float]:
+def _variance_ratio(mean: Any, variance: Any, others: Any, n: Any) -> Any:
+    """The r of `mean_interval`, for numbers or arrays; `mean` is less 0.5."""
+    largest_variance = 0.25 - mean**2
+    unseen = 10 / (n * (10 + others))
+    return np.minimum(1.0, (np.maximum(variance, 0.0) + unseen) / (largest_variance + unseen))
+
+
+def _wilson(centred: Floats, others: int, level: float) -> tuple[float, float]:
     """The interval of `mean_interval` for values less 0.5, again less 0.5.
 
     About the middle of the range the formula is odd in its argument, so that mirrored values give
@@ -162,8 +204,7 @@ def _wilson(centred: Floats, level: float) -> tuple[float, float]:
     n = centred.size
     mean = float(centred.mean())
     largest_variance = 0.25 - mean**2
-    pseudo = 0.25 / n
-    ratio = min(1.0, (float(centred.var()) + pseudo) / (largest_variance + pseudo))
+    ratio = float(_variance_ratio(mean, float(centred.var()), others, n))
     k = float(stdtrit(max(n - 1, 1), (1 + level) / 2)) ** 2 * ratio / n
     half = float(np.sqrt(k * (largest_variance + k / 4)))
     return (mean - half) / (1 + k), (mean + half) / (1 + k)

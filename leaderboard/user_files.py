@@ -14,7 +14,11 @@ from judges.errors import UserError
 from judges.records import read_records
 
 SUFFIXES = (".json", ".jsonl", ".csv", ".parquet")
-RESERVED = {"calibration", "controls", "examples", "prompts", "references", "verdicts"}
+RESERVED = {
+    "board.toml", "calibration", "calibration.json", "controls", "evalset.jsonl", "examples",
+    "leaderboard.csv", "panel.toml", "prompts", "published.csv", "references", "verdicts",
+}  # fmt: skip
+"""Files and folders of a board's own; no row can be called like one, whatever the case."""
 _SURROGATE = re.compile("[\\ud800-\\udfff]")
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@=-]{0,95}")
 

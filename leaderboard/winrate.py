@@ -57,9 +57,10 @@ def win_rate(items: pd.DataFrame, level: float = 0.95) -> WinRate:
     against and for the model (equal to it if no vote is missing, 0 and 1 if all are); and, if it
     is known, `category`, which is not looked at.
 
-    An instruction with several rows, one per reference, counts once, with the mean of its judged
-    rows; the standard error and the interval are over these means. The two bounds are over all
-    rows of all instructions.
+    An instruction with several rows, one per reference, counts once, with their mean, and only
+    where all of them are judged: what is missing against a strong reference must not flatter. The
+    standard error and the interval are over these means. The two bounds are over all rows of all
+    instructions, and the wins, losses and draws over all judged rows.
 
     If nothing was judged, the value, its standard error and the discrete win rate are nan, and the
     interval is 0 to 1. Raises ValueError for missing or unknown columns, missing ids, numbers
@@ -78,7 +79,8 @@ def win_rate(items: pd.DataFrame, level: float = 0.95) -> WinRate:
     if (low > high).any():
         raise ValueError("low is above high in some rows")
 
-    means = _cluster_means(clusters[judged], preference)
+    whole = ~np.isin(clusters, clusters[~judged])
+    means = _cluster_means(clusters[whole], _numbers(items[whole], "preference"))
     n_wins = int(np.count_nonzero(preference > 0.5))
     n_losses = int(np.count_nonzero(preference < 0.5))
     n_draws = preference.size - n_wins - n_losses
@@ -88,6 +90,7 @@ def win_rate(items: pd.DataFrame, level: float = 0.95) -> WinRate:
         interval = mean_interval(means, level)
         value, standard_error = interval.value, interval.standard_error
         interval_low, interval_high = interval.low, interval.high
+    if preference.size:
         discrete = (n_wins + n_draws / 2) / preference.size
     return WinRate(
         value=value,

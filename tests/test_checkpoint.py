@@ -1,48 +1,25 @@
+"""Checkpoint folders: fingerprints, precision, adapters, and what is refused with a reason."""
+
 from __future__ import annotations
 
 import importlib.util
-import json
+import os
+import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import huggingface_hub
 import pytest
 import torch
+from conftest import edit_json
 from safetensors.torch import load_file, save_file
-from tiny_model import make_lora_adapter, make_tiny_llama, make_tiny_tokenizer
+from tiny_model import make_tiny_llama, make_tiny_tokenizer
 
 from judges.backends.base import Request, Sampling
 from judges.backends.transformers import TransformersLLM
 from judges.errors import MissingExtraError, UserError
 from judges.schema import Message
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory) -> Path:
-    return make_tiny_llama(tmp_path_factory.mktemp("models") / "base")
-
-
-@pytest.fixture(scope="module")
-def adapter(base) -> Path:
-    return make_lora_adapter(base.parent / "adapter", base)
-
-
-@pytest.fixture
-def copy(base, tmp_path) -> Path:
-    return Path(shutil.copytree(base, tmp_path / "copy"))
-
-
-def edit(path: Path, **changes) -> None:
-    held = json.loads(path.read_text()) if path.is_file() else {}
-    path.write_text(json.dumps({**held, **changes}))
 
 
 def answers(llm, texts=("Name the herd.", "Count to ten, then stop.")) -> list[str]:
@@ -51,37 +28,37 @@ def answers(llm, texts=("Name the herd.", "Count to ten, then stop.")) -> list[s
     return [completion.text for completion in llm.complete_batch(asked)]
 
 
-# Fingerprints and precision
+# ----------------------------------------------------------------------- fingerprints and precision
 
 
-def test_the_fingerprint_changes_with_what_shapes_an_answer(base, adapter, copy):
+def test_the_fingerprint_changes_with_what_shapes_an_answer(tiny_llama, tiny_adapter, llama_copy):
     def parts(**settings):
-        return TransformersLLM.load(copy, device="cpu", **settings).fingerprint()
+        return TransformersLLM.load(llama_copy, device="cpu", **settings).fingerprint()
 
     def changed(other):
         return {part for part in {*first, *other} if first.get(part) != other.get(part)}
 
     first = parts()
     assert set(first) == {"weights", "config", "tokenizer", "template", "dtype"}
-    assert first == TransformersLLM.load(base, device="cpu", batch_size=3).fingerprint()
+    assert first == TransformersLLM.load(tiny_llama, device="cpu", batch_size=3).fingerprint()
     assert changed(parts(system_prompt="S")) == {"template"}
     assert changed(parts(chat_template="plain")) == {"template"}
     assert changed(parts(dtype="bfloat16")) == {"dtype"}
-    assert changed(parts(adapter=adapter)) == {"adapter"}
-    edit(copy / "config.json", transformers_version="0.0.1", _name_or_path="elsewhere")
+    assert changed(parts(adapter=tiny_adapter)) == {"adapter"}
+    edit_json(llama_copy / "config.json", transformers_version="0.0.1", _name_or_path="elsewhere")
     assert not changed(parts())
-    edit(copy / "config.json", rms_norm_eps=1e-3)
+    edit_json(llama_copy / "config.json", rms_norm_eps=1e-3)
     assert changed(parts()) == {"config"}
     first = parts()
-    edit(copy / "generation_config.json", top_k=7)
+    edit_json(llama_copy / "generation_config.json", top_k=7)
     assert changed(parts()) == {"config"}
     first = parts()
-    edit(copy / "tokenizer_config.json", note="x")
+    edit_json(llama_copy / "tokenizer_config.json", note="x")
     assert changed(parts()) == {"tokenizer"}
     first = parts()
-    weights = load_file(copy / "model.safetensors")
+    weights = load_file(llama_copy / "model.safetensors")
     weights["lm_head.weight"][0, 0] += 1
-    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    save_file(weights, llama_copy / "model.safetensors", metadata={"format": "pt"})
     assert changed(parts()) == {"weights"}
 
 
@@ -95,69 +72,71 @@ def test_half_precision_is_float32_on_a_cpu_unless_asked_for(tmp_path):
     assert all(answers(half))
 
 
-# Adapters
+# ----------------------------------------------------------------------------------------- adapters
 
 
-def test_an_adapter_finds_its_base_and_changes_the_answers(base, adapter):
-    own = TransformersLLM.load(adapter, device="cpu")
-    given = TransformersLLM.load(base, device="cpu", adapter=adapter)
+def test_an_adapter_finds_its_base_and_changes_the_answers(tiny_llama, tiny_adapter):
+    own = TransformersLLM.load(tiny_adapter, device="cpu")
+    given = TransformersLLM.load(tiny_llama, device="cpu", adapter=tiny_adapter)
     assert own.fingerprint() == given.fingerprint()
-    bare = TransformersLLM.load(base, device="cpu")
+    bare = TransformersLLM.load(tiny_llama, device="cpu")
     assert answers(own) == answers(given) != answers(bare)
 
 
-def test_where_an_adapters_base_may_lie(base, adapter, tmp_path, monkeypatch):
-    moved = Path(shutil.copytree(adapter, tmp_path / "run" / "adapter"))
-    shutil.copytree(base, tmp_path / "run" / "base")
+def test_where_an_adapters_base_may_lie(tiny_llama, tiny_adapter, tmp_path, monkeypatch):
+    moved = Path(shutil.copytree(tiny_adapter, tmp_path / "run" / "adapter"))
+    shutil.copytree(tiny_llama, tmp_path / "run" / "base")
     config = moved / "adapter_config.json"
-    expected = TransformersLLM.load(adapter, device="cpu").fingerprint()
-    edit(config, base_model_name_or_path="../base")
+    expected = TransformersLLM.load(tiny_adapter, device="cpu").fingerprint()
+    edit_json(config, base_model_name_or_path="../base")
     assert TransformersLLM.load(moved, device="cpu").fingerprint() == expected
-    edit(config, base_model_name_or_path="run/base")
+    edit_json(config, base_model_name_or_path="run/base")
     monkeypatch.chdir(tmp_path)
     assert TransformersLLM.load(moved, device="cpu").fingerprint() == expected
     asked = []
     monkeypatch.setattr(
-        huggingface_hub, "snapshot_download", lambda name, **k: asked.append(name) or str(base)
+        huggingface_hub,
+        "snapshot_download",
+        lambda name, **k: asked.append(name) or str(tiny_llama),
     )
-    edit(config, base_model_name_or_path="org/base")
+    edit_json(config, base_model_name_or_path="org/base")
     assert TransformersLLM.load(moved, device="cpu").fingerprint() == expected
     assert asked == ["org/base"]
-    edit(config, base_model_name_or_path=str(tmp_path / "gone"))
+    edit_json(config, base_model_name_or_path=str(tmp_path / "gone"))
     with pytest.raises(UserError, match=r"its base model .*gone is not there"):
         TransformersLLM.load(moved)
-    edit(config, base_model_name_or_path=None)
+    edit_json(config, base_model_name_or_path=None)
     with pytest.raises(UserError, match="no base_model_name_or_path"):
         TransformersLLM.load(moved)
 
 
-def test_adapters_that_do_not_fit(base, adapter, tmp_path):
+def test_adapters_that_do_not_fit(tiny_llama, tiny_adapter, tmp_path):
     with pytest.raises(UserError, match="an adapter itself"):
-        TransformersLLM.load(adapter, adapter=adapter)
+        TransformersLLM.load(tiny_adapter, adapter=tiny_adapter)
     with pytest.raises(UserError, match=r"no adapter_config\.json"):
-        TransformersLLM.load(base, adapter=base)
-    mixed = Path(shutil.copytree(adapter, tmp_path / "mixed"))
-    shutil.copy(base / "config.json", mixed)
+        TransformersLLM.load(tiny_llama, adapter=tiny_llama)
+    mixed = Path(shutil.copytree(tiny_adapter, tmp_path / "mixed"))
+    shutil.copy(tiny_llama / "config.json", mixed)
     with pytest.raises(UserError, match="both a model"):
         TransformersLLM.load(mixed)
-    stacked = Path(shutil.copytree(adapter, tmp_path / "stacked"))
-    edit(stacked / "adapter_config.json", base_model_name_or_path=str(adapter))
+    stacked = Path(shutil.copytree(tiny_adapter, tmp_path / "stacked"))
+    edit_json(stacked / "adapter_config.json", base_model_name_or_path=str(tiny_adapter))
     with pytest.raises(UserError, match="on top of an adapter"):
         TransformersLLM.load(stacked)
-    pickled = Path(shutil.copytree(adapter, tmp_path / "pickled"))
+    pickled = Path(shutil.copytree(tiny_adapter, tmp_path / "pickled"))
     (pickled / "adapter_model.safetensors").rename(pickled / "adapter_model.bin")
     with pytest.raises(UserError, match="pickled weights are refused"):
         TransformersLLM.load(pickled)
     (pickled / "adapter_model.bin").unlink()
     with pytest.raises(UserError, match=r"no adapter_model\.safetensors"):
         TransformersLLM.load(pickled)
-    other = Path(shutil.copytree(adapter, tmp_path / "other"))
-    edit(other / "adapter_config.json", target_modules=["no_such_layer"])
+    other = Path(shutil.copytree(tiny_adapter, tmp_path / "other"))
+    edit_json(other / "adapter_config.json", target_modules=["no_such_layer"])
     with pytest.raises(UserError, match="does not go onto its model"):
         TransformersLLM.load(other)
 
 
-# What is wrong with a folder
+# ---------------------------------------------------------------------- what is wrong with a folder
 
 
 def without(name):
@@ -165,18 +144,11 @@ def without(name):
 
 
 def with_config(**changes):
-    return lambda folder: edit(folder / "config.json", **changes)
+    return lambda folder: edit_json(folder / "config.json", **changes)
 
 
 def write(name, text):
     return lambda folder: (folder / name).write_text(text)
-
-
-def pickled(name):
-    def rename(folder):
-        (folder / "model.safetensors").rename(folder / name)
-
-    return rename
 
 
 def cut(folder):
@@ -186,12 +158,14 @@ def cut(folder):
 
 def missing_shard(folder):
     without("model.safetensors")(folder)
-    edit(folder / "model.safetensors.index.json", weight_map={"a": "model-00001-of-2.safetensors"})
+    edit_json(
+        folder / "model.safetensors.index.json", weight_map={"a": "model-00001-of-2.safetensors"}
+    )
 
 
 def outside_shard(folder):
     without("model.safetensors")(folder)
-    edit(folder / "model.safetensors.index.json", weight_map={"a": "../../secret.safetensors"})
+    edit_json(folder / "model.safetensors.index.json", weight_map={"a": "../../secret.safetensors"})
 
 
 def missing_head(folder):
@@ -205,12 +179,6 @@ def missing_head(folder):
     [
         (without("config.json"), r"no config\.json"),
         (without("model.safetensors"), "no weights"),
-        (
-            pickled("pytorch_model.bin"),
-            r"pytorch_model\.bin: pickled weights are refused.*safetensors",
-        ),
-        (pickled("model.pt"), r"model\.pt: pickled weights are refused"),
-        (pickled("model.pth"), r"model\.pth: pickled weights are refused"),
         (with_config(auto_map={"AutoModelForCausalLM": "m.M"}, model_type="own"), "never run"),
         (without("tokenizer.json"), "no tokenizer"),
         (write("tokenizer.json", "{}"), "tokenizer cannot be loaded"),
@@ -229,78 +197,98 @@ def missing_head(folder):
         (with_config(hidden_size=64), "the model cannot be loaded"),
     ],
 )
-def test_a_folder_that_cannot_be_loaded(copy, damage, message):
-    damage(copy)
+def test_a_folder_that_cannot_be_loaded(llama_copy, damage, message):
+    damage(llama_copy)
     with pytest.raises(UserError, match=message) as caught:
-        TransformersLLM.load(copy, device="cpu")
-    assert str(copy) in str(caught.value)
+        TransformersLLM.load(llama_copy, device="cpu")
+    assert str(llama_copy) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_shards_are_loaded_and_hashed(copy):
-    whole = TransformersLLM.load(copy, device="cpu")
-    whole.model.save_pretrained(copy, max_shard_size="1MB")
-    (copy / "model.safetensors").unlink()
-    sharded = TransformersLLM.load(copy, device="cpu")
+class Trap:
+    """What runs code when it is unpickled."""
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return (os.mkdir, (os.environ["TRAP"],))
+
+
+@pytest.mark.parametrize(
+    "name", ["pytorch_model.bin", "model.pt", "model.pth", "consolidated.00.pth"]
+)
+def test_pickled_weights_are_refused_and_never_loaded(name, llama_copy, tmp_path, monkeypatch):
+    monkeypatch.setenv("TRAP", str(tmp_path / "sprung"))
+    (llama_copy / "model.safetensors").unlink()
+    torch.save({"weight": Trap()}, llama_copy / name)
+    message = rf"{re.escape(name)}: pickled weights are refused.*save_pretrained"
+    with pytest.raises(UserError, match=message):
+        TransformersLLM.load(llama_copy, device="cpu")
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_shards_are_loaded_and_hashed(llama_copy):
+    whole = TransformersLLM.load(llama_copy, device="cpu")
+    whole.model.save_pretrained(llama_copy, max_shard_size="1MB")
+    (llama_copy / "model.safetensors").unlink()
+    sharded = TransformersLLM.load(llama_copy, device="cpu")
     assert answers(sharded) == answers(whole)
     before = sharded.fingerprint()["weights"]
-    path = max(copy.glob("model-*.safetensors"))
+    path = max(llama_copy.glob("model-*.safetensors"))
     save_file({k: v + 1 for k, v in load_file(path).items()}, path, metadata={"format": "pt"})
-    assert TransformersLLM.load(copy, device="cpu").fingerprint()["weights"] != before
+    assert TransformersLLM.load(llama_copy, device="cpu").fingerprint()["weights"] != before
 
 
-def test_a_tokenizer_of_another_model_is_noticed(copy, tmp_path):
+def test_a_tokenizer_of_another_model_is_noticed(llama_copy, tmp_path):
     make_tiny_tokenizer(tmp_path / "other", special=tuple(f"<extra {n}>" for n in range(2000)))
-    shutil.copytree(tmp_path / "other", copy, dirs_exist_ok=True)
-    edit(copy / "tokenizer_config.json", chat_template=None)
-    llm = TransformersLLM.load(copy, device="cpu")
+    shutil.copytree(tmp_path / "other", llama_copy, dirs_exist_ok=True)
+    edit_json(llama_copy / "tokenizer_config.json", chat_template=None)
+    llm = TransformersLLM.load(llama_copy, device="cpu")
     with pytest.raises(UserError, match=r"'Hello there'.*another model"):
         answers(llm, ["Hello there"])
 
 
-def test_settings_that_do_not_exist(base):
+def test_settings_that_do_not_exist(tiny_llama):
     with pytest.raises(UserError, match="dtype 'int3'"):
-        TransformersLLM.load(base, dtype="int3")
+        TransformersLLM.load(tiny_llama, dtype="int3")
     with pytest.raises(UserError, match="device 'sofa'"):
-        TransformersLLM.load(base, device="sofa")
+        TransformersLLM.load(tiny_llama, device="sofa")
     with pytest.raises(UserError, match="no such folder"):
-        TransformersLLM.load(base / "what" / "is")
+        TransformersLLM.load(tiny_llama / "what" / "is")
     with pytest.raises(UserError, match="revision 'v1'"):
-        TransformersLLM.load(base, revision="v1")
+        TransformersLLM.load(tiny_llama, revision="v1")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
-def test_a_device_that_is_not_there(base):
+def test_a_device_that_is_not_there(tiny_llama):
     with pytest.raises(UserError, match="device 'cuda' cannot be used"):
-        TransformersLLM.load(base, device="cuda")
+        TransformersLLM.load(tiny_llama, device="cuda")
 
 
 @pytest.mark.parametrize("package", ["torch", "transformers", "peft"])
-def test_a_missing_extra_is_named(adapter, monkeypatch, package):
+def test_a_missing_extra_is_named(tiny_adapter, monkeypatch, package):
     found = importlib.util.find_spec
     monkeypatch.setattr(
         "judges.backends.transformers.find_spec",
         lambda name: None if name == package else found(name),
     )
     with pytest.raises(MissingExtraError, match=rf"'{package}'.*herdbook\[local\]"):
-        TransformersLLM.load(adapter)
+        TransformersLLM.load(tiny_adapter)
 
 
-# The Hub
+# ------------------------------------------------------------------------------------------ the Hub
 
 
-def test_a_name_on_the_hub(base, monkeypatch, tmp_path):
+def test_a_name_on_the_hub(tiny_llama, monkeypatch, tmp_path):
     asked = []
 
     def download(name, *, revision, allow_patterns, ignore_patterns):
         asked.append((name, revision))
         assert "*.safetensors" in allow_patterns
         assert not any(pattern.endswith((".bin", ".py", "*")) for pattern in allow_patterns[:2])
-        return str(base)
+        return str(tiny_llama)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     monkeypatch.chdir(tmp_path)
-    shutil.copytree(base, tmp_path / "org" / "here")
+    shutil.copytree(tiny_llama, tmp_path / "org" / "here")
     TransformersLLM.load("org/name")
     TransformersLLM.load("org/name", revision="v1")
     TransformersLLM.load("hf/org/here@v2")
@@ -324,7 +312,7 @@ def test_a_name_that_cannot_be_fetched(monkeypatch):
 def test_code_beside_a_model_that_transformers_knows_is_not_run(tmp_path: Path) -> None:
     folder = make_tiny_llama(tmp_path / "model")
     for name in ("config.json", "tokenizer_config.json"):
-        edit(
+        edit_json(
             folder / name, auto_map={"AutoModelForCausalLM": "own.Own", "AutoTokenizer": "own.Own"}
         )
     (folder / "own.py").write_text("raise SystemExit('the code was run')")

@@ -1,3 +1,5 @@
+"""The kinds of criteria: what meets each, what none may be given, and the weighted score."""
+
 from __future__ import annotations
 
 import json
@@ -13,9 +15,10 @@ from judges import checks
 from judges.checks import KINDS
 from judges.criteria import parse, score
 from judges.errors import UserError
-from judges.reading import list_items, numbers, sentences, table_rows, words
 
 JSON_FENCE = '```json\n{"a": 1}\n```'
+
+
 TABLE = "| Town | People |\n|---|---:|\n| Ghent | 265 |\n| Bruges | 119 |"
 
 
@@ -96,80 +99,6 @@ def test_an_empty_answer_meets_no_criterion(kind, params, answer):
     assert not meets(answer, kind, **params)
 
 
-# -------------------------------------------------------------------------------- reading a text
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("It weighs 5kg, or 5.5 kg.", [5, 5.5]),
-        ("$1,234,567.80 and 50%", [1234567.8, 50]),
-        ("-3 and −4 and 3-5", [-3, -4, 3, 5]),
-        ("version 1.2.3, item12", []),
-        ("1,23", []),
-        ("٣ or ５", [3, 5]),
-        ("12. Then 13,", [12, 13]),
-    ],
-)
-def test_numbers(text, found):
-    assert numbers(text) == found
-
-
-@pytest.mark.parametrize(
-    ("text", "n"),
-    [
-        ("It isn’t well-known: 1,000.5 of 3", 6),
-        ("café cafe\u0301", 2),
-        ("नमस्ते दुनिया", 2),
-        ("_one_ **two** — three…", 3),
-        ("🙂 … !", 0),
-    ],
-)
-def test_words(text, n):
-    assert len(words(text)) == n
-
-
-@pytest.mark.parametrize(
-    ("text", "n"),
-    [
-        ('He said "Stop." Then he left.', 2),
-        ("Dr. J. Ray came. She sat.", 2),
-        ("It costs 3.50 today", 1),
-        ("Open at 9 a.m. Closed at noon.", 2),
-        ("A title\nA line. ...", 2),
-        ("What?! No!", 2),
-    ],
-)
-def test_sentences(text, n):
-    assert len(sentences(text)) == n
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("- a\n* b\n+ c\n• d", ["a", "b", "c", "d"]),
-        ("  10. ten\n(2) two\nc) see", ["ten", "two", "see"]),
-        ("-no space\n1.5 litres\n- \nplain", []),
-        ("1. 2 eggs", ["2 eggs"]),
-    ],
-)
-def test_list_items(text, found):
-    assert list_items(text) == found
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("So:\nA | B\n--- | ---\n1 | 2\n\n3 | 4", (["a", "b"], [["1", "2"]])),
-        ("|A|B|\n|:-:|-|\n|**x**|`y`|", (["a", "b"], [["x", "y"]])),
-        ("||Mon|\n|--|--|\n|a||", (["", "mon"], [["a", ""]])),
-        ("| A | B |\n| 1 | 2 |", None),
-        ("A | B", None),
-        ("|A|\n|-|", (["a"], [])),
-    ],
-)
-def test_table_rows(text, found):
-    assert table_rows(text) == found
-
-
 @pytest.mark.parametrize(
     ("term", "text", "is_there"),
     [
@@ -193,7 +122,6 @@ def test_terms_are_found_as_whole_words(term, text, is_there):
     assert meets(text, "contains", any=[term]) is is_there
 
 
-# ------------------------------------------------------------------------------------------ JSON
 @pytest.mark.parametrize(
     "answer",
     [
@@ -246,7 +174,6 @@ def test_json_values_are_compared_by_type_and_but_for_case(wanted, found, equal)
     assert meets(f'{{"a": {found}}}', "json", values={"a": wanted}) is equal
 
 
-# ------------------------------------------------------------------------------- hostile answers
 @pytest.mark.parametrize("absent", [False, True])
 def test_a_search_without_end_is_stopped_and_counts_as_not_met(absent):
     criterion = {"kind": "regex", "pattern": "(a|aa)+$", "absent": absent}
@@ -285,7 +212,6 @@ def test_huge_answers_are_read_in_time_that_grows_with_their_length(text):
     in_own_process(f"from judges.criteria import score; score({HUGE[text]}, {every!r})")
 
 
-# ----------------------------------------------------------------------------------------- parse
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({}, "unknown criterion kind None"),
     ({"kind": "wordz"}, "unknown criterion kind 'wordz'; known: exact, number"),
@@ -367,7 +293,6 @@ def test_criteria_at_the_edge_are_taken(criterion):
     assert weight == criterion.get("weight", 1)
 
 
-# ----------------------------------------------------------------------------------------- score
 def test_the_score_is_the_weighted_share_of_the_criteria_met():
     criteria = [
         {"kind": "contains", "all": ["red"], "weight": 3},

@@ -3,37 +3,45 @@
 from __future__ import annotations
 
 import math
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import bad_answers, good_answers, make_board, write_answers
+from conftest import good_answers, make_board, mixed_answers, refused, write_answers
 
 import leaderboard as api
 from judges.errors import UserError
 from leaderboard.boards import load_board
 from leaderboard.comparison import compare, compare_in
 from leaderboard.standings import standings
+from leaderboard.uncertainty import paired_p
 
 # Of the weight of 4: the reference meets 3 in every answer, a good answer 4, a bad one 1.
 BEST, WORST = 1 / (1 + math.exp(-1)), 1 / (1 + math.exp(2))
 
 
-def put(folder, leaderboard, **models) -> None:
-    for name, texts in models.items():
-        file = write_answers(folder.parent / f"{name}.jsonl", texts)
-        done = leaderboard("eval", file, "--board", "toy", "--results", folder)
-        assert done.code == 0, done.err
-
-
-def mixed(good: int, n: int = 12) -> list[str]:
-    """The first `good` answers are good, the others bad."""
-    return good_answers(n)[:good] + bad_answers(n)[good:]
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory) -> Path:
+    """A results folder whose board toy has the rows strong, weak and empty."""
+    folder = tmp_path_factory.mktemp("prepared")
+    make_board(folder / "results" / "toy")
+    rows = {"strong": mixed_answers(9), "weak": mixed_answers(6), "empty": [""] * 12}
+    for name, texts in rows.items():
+        file = write_answers(folder / f"{name}.jsonl", texts)
+        api.evaluate(str(file), board="toy", results=folder / "results")
+    return folder / "results"
 
 
 @pytest.fixture
-def toy(results, leaderboard):
-    put(results, leaderboard, strong=mixed(9), weak=mixed(6), empty=[""] * 12)
-    return load_board("toy", results)
+def results(prepared, tmp_path) -> Path:
+    """A copy of `prepared` to change."""
+    return Path(shutil.copytree(prepared, tmp_path / "results"))
+
+
+@pytest.fixture(scope="module")
+def toy(prepared):
+    return load_board("toy", prepared)
 
 
 def test_the_paired_difference_by_hand(toy):
@@ -43,8 +51,7 @@ def test_the_paired_difference_by_hand(toy):
     assert pair.difference == pytest.approx(differences.mean(), abs=1e-12)
     assert pair.standard_error == pytest.approx(differences.std(ddof=1) / 12**0.5, abs=1e-12)
     assert (pair.n, pair.n_wins, pair.n_ties, pair.n_losses) == (12, 3, 9, 0)
-    # Of the 2**3 choices of signs for three equal differences two have the largest sum.
-    assert pair.p_value == pytest.approx(2 / 8)
+    assert pair.p_value == pytest.approx(paired_p(differences))
     assert pair.low < pair.difference < pair.high
     assert not pair.is_separable
 
@@ -72,10 +79,9 @@ def test_swapping_the_rows_turns_every_sign(toy):
         assert there.is_separable == back.is_separable
 
 
-def test_a_row_cannot_be_told_from_itself(toy):
-    pair = compare("weak", "weak", board=toy)
-    assert (pair.difference, pair.p_holm, pair.n_ties) == (0.0, 1.0, 12)
-    assert not pair.is_separable
+def test_a_row_is_not_compared_with_itself(toy):
+    with pytest.raises(UserError, match="weak is compared with itself"):
+        compare("weak", "weak", board=toy)
 
 
 def test_separability_is_what_the_rank_intervals_count(toy):
@@ -92,57 +98,47 @@ def test_separability_is_what_the_rank_intervals_count(toy):
     assert some, "a test of nothing if no two rows can be told apart"
 
 
-def test_what_is_significant_alone_need_not_be_among_all_pairs(results, toy, leaderboard):
-    put(results, leaderboard, perfect=good_answers())
-    pair = compare("perfect", "weak", board=toy)
-    assert pair.p_value == pytest.approx(2 / 2**6)  # six equal differences
+def test_what_is_significant_alone_need_not_be_among_all_pairs(results, evaluate, tmp_path):
+    perfect = write_answers(tmp_path / "perfect.jsonl", good_answers())
+    feeble = write_answers(tmp_path / "feeble.jsonl", mixed_answers(5))
+    evaluate(feeble, perfect)
+    pair = compare("perfect", "feeble", board=load_board("toy", results))
     assert pair.p_holm > 0.05 > pair.p_value
     assert not pair.is_separable
-    card = leaderboard(
-        "eval", results.parent / "perfect.jsonl", "--board", "toy", "--results", results
-    ).out
-    assert "cannot be told from weak" in card
-    assert "too little among 5 rows" in card
 
 
-def test_only_common_instructions_count(tmp_path, leaderboard):
-    board = make_board(tmp_path / "results" / "toy", 40)
-    put(tmp_path / "results", leaderboard, one=mixed(40, 40), two=mixed(0, 40))
+def test_only_common_instructions_count(tmp_path):
+    board = make_board(tmp_path / "toy", 40)
+    for name, good in (("one", 40), ("two", 0)):
+        file = write_answers(tmp_path / f"{name}.jsonl", mixed_answers(good, 40))
+        api.evaluate(str(file), board="toy", results=tmp_path)
     # One verdict of the first and another of the second are lost: still publishable.
     for name, at in (("one", 3), ("two", 7)):
         file = board.path / name / "annotations.jsonl"
         lines = file.read_text().splitlines(keepends=True)
         file.write_text("".join(lines[:at] + lines[at + 1 :]))
-    pair = compare("one", "two", board=load_board("toy", tmp_path / "results"))
+    pair = compare("one", "two", board=load_board("toy", tmp_path))
     assert pair.n == 38
     assert pair.difference == pytest.approx(BEST - WORST)
 
 
-def test_an_unknown_row_is_an_error_that_lists_the_rows(toy):
-    with pytest.raises(UserError, match="no row 'stong'; the board has: base, empty, strong, weak"):
-        compare("stong", "weak", board=toy)
-
-
-def test_it_is_public_and_takes_a_boards_name(results, toy):
-    pair = api.compare("strong", "weak", board="toy", results=str(results))
+def test_it_is_public_and_takes_a_boards_name(prepared, toy):
+    pair = api.compare("strong", "weak", board="toy", results=str(prepared))
     assert pair == compare("strong", "weak", board=toy)
 
 
-def test_the_command(results, toy, leaderboard):
-    done = leaderboard("compare", "toy", "strong", "weak", "--results", results)
+def test_the_command_says_difference_counts_and_verdict(prepared, toy, leaderboard):
+    done = leaderboard("compare", "toy", "strong", "weak", "--results", prepared)
     assert (done.code, done.err) == (0, "")
     pair = compare("strong", "weak", board=toy)
     assert f"strong - weak on toy: {100 * pair.difference:+.1f} points" in done.out
     assert f"95 % interval {100 * pair.low:+.1f} to {100 * pair.high:+.1f}" in done.out
     assert "12 instructions: 3 better, 9 equal, 0 worse" in done.out
     assert "cannot be told apart" in done.out
-    sure = leaderboard("compare", "toy", "strong", "empty", "--results", results)
+    sure = leaderboard("compare", "toy", "strong", "empty", "--results", prepared)
     assert ": can be told apart" in sure.out
 
 
-def test_the_command_with_a_row_that_is_not_there(results, toy, leaderboard):
-    done = leaderboard("compare", "toy", "strong", "nobody", "--results", results)
-    assert (done.code, done.out) == (2, "")
-    assert done.err.splitlines() == [
-        "leaderboard compare: no row 'nobody'; the board has: base, empty, strong, weak"
-    ]
+def test_an_unknown_row_is_an_error_that_lists_the_rows(prepared, leaderboard):
+    done = leaderboard("compare", "toy", "strong", "nobody", "--results", prepared)
+    refused(done, "no row 'nobody'; the board has: base, empty, strong, weak")

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-import json
+import shutil
 import threading
 from dataclasses import replace
 
 import pytest
-from conftest import bad_answers, good_answers, make_board, toy_instructions, write_answers
+from conftest import (
+    LONGEST,
+    bad_answers,
+    good_answers,
+    make_board,
+    read_lines,
+    toy_instructions,
+    write_answers,
+)
 
-import leaderboard.controls
+from judges.checklist import Checklist
 from judges.schema import Instruction, Message, Output
 from leaderboard.boards import Settings, load_board, write_board
 from leaderboard.controls import (
@@ -23,11 +31,9 @@ from leaderboard.controls import (
     run_controls,
     truncate,
 )
-from leaderboard.judging import judge_row
 from leaderboard.standings import standings
 from leaderboard.watch import SILENT
 
-LONGEST = {"judges": [{"kind": "heuristic", "rule": "longest"}]}
 TALK = (Message("user", "Name a fruit."), Message("assistant", "Fig."), Message("user", "Another?"))
 INSTRUCTION = Instruction(id="a", messages=TALK, gold_answer="Pear.")
 REFERENCE = "One two three four five six seven."
@@ -76,40 +82,42 @@ def test_the_reference_of_a_control_is_the_boards_first(tmp_path):
     outputs = control_outputs(board, "padded", CONTROLS["padded"])
     assert {o.text for o in outputs.values()} == {f"one says word{k}{PADDING}" for k in range(3)}
     run_controls(board, SILENT)
-    lines = (board.path / "controls" / "padded" / "annotations.jsonl").read_text().splitlines()
-    assert [json.loads(line)["comparison_id"] for line in lines] == [
-        f"one:toy-{k:02d}" for k in range(3)
-    ]
+    lines = read_lines(board.path / "controls" / "padded" / "annotations.jsonl")
+    assert [line["comparison_id"] for line in lines] == [f"one:toy-{k:02d}" for k in range(3)]
 
 
 # ---------------------------------------------------------------------------------- when they pass
 @pytest.mark.parametrize(
-    ("name", "low", "high", "passes"),
+    ("name", "low", "high", "outcome"),
     [
-        ("null", 0.1, 0.49, True),
-        ("null", 0.1, 0.5, False),
-        ("echo", 0.0, 0.4999, True),
-        ("echo", 0.3, 0.6, False),
-        ("truncated", 0.4, 0.51, False),
-        ("truncated", 0.2, 0.3, True),
-        ("padded", 0.5, 0.9, True),
-        ("padded", 0.5001, 0.9, False),
-        ("injected", 0.1, 0.2, True),
-        ("injected", 0.51, 0.6, False),
-        ("gold", 0.5, 0.9, False),
-        ("gold", 0.5001, 0.9, True),
-        ("gold", 0.4, 0.6, False),
+        ("null", 0.1, 0.49, "passed"),
+        ("null", 0.1, 0.5, "inconclusive"),
+        ("null", 0.5, 0.5, "inconclusive"),
+        ("null", 0.5001, 0.9, "failed"),
+        ("echo", 0.0, 0.4999, "passed"),
+        ("echo", 0.3, 0.6, "inconclusive"),
+        ("truncated", 0.4, 0.51, "inconclusive"),
+        ("truncated", 0.2, 0.3, "passed"),
+        ("truncated", 0.6, 0.7, "failed"),
+        ("padded", 0.5, 0.9, "passed"),
+        ("padded", 0.5001, 0.9, "failed"),
+        ("injected", 0.1, 0.2, "passed"),
+        ("injected", 0.51, 0.6, "failed"),
+        ("gold", 0.5, 0.9, "inconclusive"),
+        ("gold", 0.5001, 0.9, "passed"),
+        ("gold", 0.4, 0.6, "inconclusive"),
+        ("gold", 0.1, 0.4999, "failed"),
     ],
 )
-def test_the_interval_decides(name, low, high, passes):
-    assert CONTROLS[name].holds(low, high) is passes
+def test_the_interval_decides(name, low, high, outcome):
+    assert CONTROLS[name].outcome(low, high) == outcome
 
 
 def test_a_judge_of_content_passes_and_one_of_length_fails(tmp_path):
     by_content = run_controls(make_board(tmp_path / "content", 40), SILENT)
     by_length = run_controls(make_board(tmp_path / "length", 40, LONGEST), SILENT)
     assert {r.name: r.passed for r in by_content} == dict.fromkeys(CONTROLS, True)
-    failed = {r.name for r in by_length if not r.passed}
+    failed = {r.name for r in by_length if r.outcome == "failed"}
     assert failed >= {"null", "padded", "injected", "gold"}
     assert "truncated" not in failed
 
@@ -117,14 +125,17 @@ def test_a_judge_of_content_passes_and_one_of_length_fails(tmp_path):
 # ------------------------------------------------------------------------------ once, and when again
 @pytest.fixture
 def judged(monkeypatch):
-    """The names of the rows that are put before judges."""
+    """The names of the rows that a checklist is shown, each time that another one begins."""
     names: list[str] = []
+    judge = Checklist.judge
 
-    def counting(board, row, comparisons, watch):
-        names.append(row.name)
-        judge_row(board, row, comparisons, watch)
+    def watching(self, shown):
+        for view in shown:
+            if names[-1:] != [view.comparison.generator_2]:
+                names.append(view.comparison.generator_2)
+        return judge(self, shown)
 
-    monkeypatch.setattr(leaderboard.controls, "judge_row", counting)
+    monkeypatch.setattr(Checklist, "judge", watching)
     return names
 
 
@@ -140,19 +151,19 @@ def test_a_control_that_is_missing_is_judged_alone(results, judged):
     board = load_board("toy", results)
     run_controls(board, SILENT)
     judged.clear()
-    (board.path / "controls" / "echo" / "summary.json").unlink()
+    shutil.rmtree(board.path / "controls" / "echo")
     run_controls(board, SILENT)
     assert judged == ["echo"]
 
 
-def test_controls_of_another_content_do_not_count(results, judged):
+def test_controls_of_another_content_do_not_count(results):
     board = load_board("toy", results)
     run_controls(board, SILENT)
     changed = replace(board, hashes={**board.hashes, "panel": "sha256:other"})
     assert control_results(changed) == []
-    judged.clear()
     run_controls(changed, SILENT)
-    assert judged == list(CONTROLS)
+    assert [r.name for r in control_results(changed)] == list(CONTROLS)
+    assert control_results(board) == []
 
 
 def test_two_runs_at_once_take_turns(results, judged):
@@ -174,14 +185,8 @@ def test_two_runs_at_once_take_turns(results, judged):
 
 # ----------------------------------------------------------------------------- boards that have less
 def test_without_gold_answers_that_control_is_left_out(tmp_path):
-    instructions = tuple(replace(i, gold_answer=None) for i in toy_instructions(12))
-    base = {
-        i.id: Output(instruction_id=i.id, generator="base", text="So so.") for i in instructions
-    }
-    write_board(
-        tmp_path / "b", Settings(references=("base",)), instructions, {"base": base}, LONGEST, {}
-    )
-    board = load_board("b", tmp_path)
+    instructions = [replace(i, gold_answer=None) for i in toy_instructions(12)]
+    board = make_board(tmp_path / "b", instructions, LONGEST)
     results = run_controls(board, SILENT)
     assert [r.name for r in results] == [name for name in CONTROLS if name != "gold"]
     assert "(not judged: gold)" in describe_controls(board, results)
@@ -196,15 +201,7 @@ def test_recorded_verdicts_have_no_controls(tmp_path):
 
 
 def test_a_control_without_a_verdict_is_not_judged(tmp_path):
-    verdict = {
-        "instruction_id": "toy-00",
-        "generator_1": "base",
-        "generator_2": "m",
-        "preference": 1,
-    }
-    (tmp_path / "people.jsonl").write_text(json.dumps(verdict) + "\n")
-    recorded = {"kind": "recorded", "name": "people", "path": str(tmp_path / "people.jsonl")}
-    panel = {"judges": [{"kind": "checklist"}, recorded]}
+    panel = {"judges": [{"kind": "checklist"}, {"kind": "recorded", "name": "people"}]}
     board = make_board(tmp_path / "b", 4, panel)
     assert run_controls(board, SILENT) == []
     assert "not judged" in describe_controls(board, [])
@@ -223,6 +220,7 @@ def test_failures_are_said_in_words_on_card_table_and_check(tmp_path, leaderboar
     for said in (done.out, shown.out, checked.out):
         assert "FAILED padded: 100.0 %" in said
         assert "must not lie above 50 %" in said
+        assert "must not rank models" in said
         assert "must lie above 50 %" in said, "of the gold answers"
 
 

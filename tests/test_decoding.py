@@ -1,3 +1,5 @@
+"""Tokens are chosen as transformers chooses them, row by row."""
+
 from __future__ import annotations
 
 from collections import Counter

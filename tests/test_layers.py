@@ -41,6 +41,8 @@ LAYERS = {
         "watch": 0,
         "winrate": 1,
         "ranking": 1,
+        "length_control": 1,
+        "catalogue": 0,
         "evalset": 2,
         "boards": 2,
         "results": 2,
@@ -51,6 +53,7 @@ LAYERS = {
         "generate": 2,
         "judging": 2,
         "controls": 2,
+        "checking": 2,
         "standings": 2,
         "comparison": 2,
         "table": 2,
@@ -159,18 +162,21 @@ def test_statistics_stand_alone(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "code",
+    ("code", "heavy"),
     [
-        "import leaderboard",
-        "import leaderboard.cli",
-        "import leaderboard; [getattr(leaderboard, name) for name in leaderboard.__all__]",
-        "from leaderboard.cli import main; sys.exit(main(['--help']))",
-        "from leaderboard.cli import main; sys.exit(main(['eval', '--help']))",
+        ("import leaderboard; [getattr(leaderboard, name) for name in leaderboard.__all__]", HEAVY),
+        ("from leaderboard.cli import main; sys.exit(main(['--help']))", HEAVY | {"pandas"}),
+        ("from leaderboard.cli import main; sys.exit(main(['eval', '--help']))", HEAVY),
+        (
+            "import judges.prompting, judges.backends.runner, judges.backends.fake;"
+            " import judges.backends.transformers",
+            HEAVY | {"jinja2", "safetensors"},
+        ),
     ],
-    ids=["package", "cli", "public names", "--help", "eval --help"],
+    ids=["public names", "--help", "eval --help", "backends"],
 )
-def test_nothing_heavy_is_imported_before_it_is_used(code: str) -> None:
-    report = f"sys.stderr.write(' '.join({HEAVY!r} & set(sys.modules)))"
+def test_nothing_heavy_is_imported_before_it_is_used(code: str, heavy: set[str]) -> None:
+    report = f"sys.stderr.write(' '.join({heavy!r} & set(sys.modules)))"
     program = f"import sys\ntry:\n    {code}\nfinally:\n    {report}\n"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False

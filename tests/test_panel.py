@@ -1,7 +1,8 @@
+"""A panel: the votes of its judges, what is made of them, and the bounds for missing ones."""
+
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,23 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from judges.base import presentations
 from judges.checklist import Checklist
 from judges.errors import UserError
 from judges.heuristic import Heuristic
 from judges.panel import Panel, panel_preferences
-from judges.recorded import Recorded
-from judges.registry import (
-    KINDS,
-    judge_table,
-    make_judge,
-    make_panel,
-    packaged_panels,
-    read_panel,
-)
-from judges.schema import Comparison, Instruction, Message
+from judges.schema import Instruction, Message
 
 AGGREGATES = ["mean", "median", "majority"]
+
+
 NAN = math.nan
 
 
@@ -43,7 +36,6 @@ def item(votes: list[float | None], **settings: Any) -> dict[str, Any]:
     return panel_preferences(rows, ["c"], judges, **settings).iloc[0].to_dict()
 
 
-# ------------------------------------------------------------------------------ votes, aggregates
 @pytest.mark.parametrize(
     ("votes", "mean", "median", "majority"),
     [
@@ -174,7 +166,6 @@ def test_exchanging_the_sides_turns_preference_and_bounds(votes, aggregate):
         assert turned[name] == pytest.approx(1 - plain[other], abs=1e-9, nan_ok=True)
 
 
-# ------------------------------------------------------------------------------------- the panel
 def test_a_panel_needs_judges_with_names_of_their_own():
     with pytest.raises(UserError, match="at least one judge"):
         Panel(())
@@ -206,139 +197,6 @@ def test_a_judge_that_cannot_judge_an_instruction_is_named():
     panel.check([able])
     with pytest.raises(UserError, match=r"judge strict cannot judge 2 of 3 .* 'b': it has no"):
         panel.check([able, bare, bare])
-
-
-# ---------------------------------------------------------------------------------- the registry
-HERE = Path("folder")
-
-
-@pytest.mark.parametrize(
-    ("table", "message"),
-    [
-        ({}, "unknown judge kind None; known: checklist, heuristic, recorded"),
-        ({"kind": "oracle"}, "unknown judge kind 'oracle'; known: checklist"),
-        ({"kind": ["checklist"]}, "unknown judge kind"),
-        (
-            {"kind": "checklist", "ties": 1},
-            "unknown key 'ties'; known: name, tie_band, temperature",
-        ),
-        ({"kind": "recorded", "folder": "/"}, "unknown key 'folder'; known: name, path"),
-        ({"kind": "heuristic"}, "missing key 'rule'"),
-        ({"kind": "heuristic", "rule": "best"}, "rule must be one of longest, shortest, random"),
-        ({"kind": "heuristic", "rule": ["longest"]}, "rule must be one of longest"),
-        ({"kind": "checklist", "tie_band": "0.1"}, "tie_band must be of type float, not '0.1'"),
-        ({"kind": "checklist", "tie_band": True}, "tie_band must be of type float, not True"),
-        ({"kind": "checklist", "tie_band": NAN}, "tie_band must lie in"),
-        ({"kind": "checklist", "temperature": 0}, "temperature must lie above 0"),
-        ({"kind": "checklist", "name": 5}, "name must be of type str, not 5"),
-        ({"kind": "recorded", "path": 5}, "path must be of type str, not 5"),
-    ],
-)
-def test_a_judge_table_with_a_fault_is_refused_with_what_is_known(table, message):
-    with pytest.raises(UserError, match=message):
-        make_judge(table, HERE)
-
-
-@pytest.mark.parametrize(
-    ("spec", "judge"),
-    [
-        ("checklist", Checklist()),
-        ("heuristic/longest", Heuristic(rule="longest")),
-        ("recorded/made/by people.jsonl", Recorded(path="made/by people.jsonl", folder=HERE)),
-    ],
-)
-def test_short_names_of_judges(spec, judge):
-    made = make_judge(judge_table(spec), HERE)
-    assert made == judge
-    assert made.name == judge.name
-
-
-@pytest.mark.parametrize(
-    ("spec", "message"),
-    [
-        ("oracle", "unknown judge 'oracle'; known kinds: checklist, heuristic/longest"),
-        ("", "unknown judge ''"),
-        ("/checklist", "unknown judge '/checklist'"),
-        ("checklist/strict", "write it as checklist$"),
-        ("heuristic", r"write it as heuristic/longest\|shortest\|random"),
-        ("heuristic/", "write it as heuristic/longest"),
-        ("recorded", "write it as recorded/FILE"),
-    ],
-)
-def test_a_short_name_with_a_fault_is_refused(spec, message):
-    with pytest.raises(UserError, match=message):
-        judge_table(spec)
-
-
-def test_every_kind_has_an_identity_that_names_it_and_its_version():
-    tables = [{"kind": "checklist"}, {"kind": "heuristic", "rule": "random"}, {"kind": "recorded"}]
-    assert {table["kind"] for table in tables} == set(KINDS)
-    for table in tables:
-        identity = make_judge(table, HERE).identity()
-        assert identity["kind"] == table["kind"]
-        assert isinstance(identity["version"], int)
-
-
-# ---------------------------------------------------------------------------------- panel files
-def test_packaged_panels_load_and_judge():
-    pair = Comparison(
-        id="c",
-        instruction=Instruction(
-            id="i",
-            messages=(Message("user", "Say red"),),
-            checks=({"kind": "contains", "all": ["red"]},),
-        ),
-        output_1="blue",
-        output_2="red",
-        generator_1="a",
-        generator_2="b",
-    )
-    assert "offline" in packaged_panels()
-    for path in packaged_panels().values():
-        panel = make_panel(read_panel(path), path.parent)
-        panel.check([pair.instruction])
-        for judge in panel.judges:
-            (verdict,) = judge.judge(presentations(judge, [pair], "fixed", 0))
-            assert verdict.preference is not None
-            assert verdict.preference > 0.5
-
-
-def test_a_panel_file_becomes_a_panel(tmp_path):
-    path = tmp_path / "panel.toml"
-    path.write_text(
-        'schema_version = 1\naggregate = "median"\n[[judges]]\nkind = "checklist"\ntie_band = 0\n'
-        '[[judges]]\nkind = "recorded"\nname = "people"\npath = "votes.jsonl"\n'
-    )
-    panel = make_panel(read_panel(path), tmp_path)
-    assert panel == Panel(
-        (
-            Checklist(tie_band=0),
-            Recorded(name="people", path="votes.jsonl", folder=tmp_path),
-        ),
-        "median",
-    )
-    assert panel.names == ["checklist", "people"]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"[[judges]\n", r"panel\.toml: not valid TOML \(.*line 1"),
-        (b'a = "\xff"', r"panel\.toml: not valid TOML"),
-        (b"", r"panel\.toml: a panel needs at least one \[\[judges\]\] table"),
-        (b"judges = []", "at least one"),
-        (b'judges = ["checklist"]', "at least one"),
-        (b'judges = "checklist"', "at least one"),
-        (b'[judges]\nkind = "checklist"', "at least one"),
-        (b'[[judge]]\nkind = "checklist"', "unknown key 'judge'; known: aggregate, judges, schema"),
-    ],
-)
-def test_a_panel_file_with_a_fault_is_named(tmp_path, content, message):
-    path = tmp_path / "panel.toml"
-    path.write_bytes(content)
-    with pytest.raises(UserError, match=message) as error:
-        read_panel(path)
-    assert str(error.value).count("\n") <= 1
 
 
 def test_preferences_are_one_number_a_comparison_in_the_order_asked_for():

@@ -1,9 +1,8 @@
+"""Chats become text and tokens by one template; thinking is split from the answer."""
+
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -52,7 +51,7 @@ def tokenizer(tmp_path_factory):
         ("", True, ("", "", False)),
     ],
 )
-def test_split_thinking(text, opened, expected):
+def test_thinking_is_split_from_the_answer(text, opened, expected):
     assert split_thinking(text, opened) == expected
 
 
@@ -74,7 +73,7 @@ def test_text_without_thinking_is_not_touched(text):
     assert split_thinking(text, False) == ("", text, True)
 
 
-def test_opens_thinking():
+def test_a_prompt_that_opens_the_thinking_is_seen():
     assert opens_thinking("<|assistant|>\n<think>\n")
     assert opens_thinking("<thinking>")
     assert not opens_thinking("<think>\n\n</think>\n\n")
@@ -126,7 +125,7 @@ def test_no_control_token_is_forged_by_a_user(tokenizer):
     assert "< |end|>" in template.render(attack, tokenizer)
 
 
-def test_end_of_turn(tokenizer):
+def test_the_end_of_a_turn_is_found_in_the_template(tokenizer):
     end = tokenizer.convert_tokens_to_ids("<|end|>")
     assert choose_template(tokenizer).end_of_turn(tokenizer) == end
     for jinja in (None, "{{ messages[-1].content }}", "{{ messages[-1].content }}\nNext:", "x"):
@@ -160,7 +159,7 @@ def test_a_template_sees_the_same_date_every_day(tokenizer):
     assert text == "01 Jan 2025 " * 3 + "2025-01-01"
 
 
-def test_choices_of_a_template(tokenizer, tmp_path):
+def test_a_template_is_chosen_from_a_file_or_the_tokenizer(tokenizer, tmp_path):
     jinja, config, named = tmp_path / "t.jinja", tmp_path / "c.json", tmp_path / "n.json"
     jinja.write_text("{{ messages[-1].content }}")
     config.write_text(json.dumps({"chat_template": "from json"}))
@@ -198,7 +197,7 @@ def test_a_tokenizer_without_a_template_gets_plain(tmp_path):
         ("t.json", '{"chat_template": {"tool": "x"}}', "chat_template"),
     ],
 )
-def test_broken_template_files(tokenizer, tmp_path, name, content, message):
+def test_a_broken_template_file_is_refused(tokenizer, tmp_path, name, content, message):
     if content is not None:
         (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(UserError, match=message):
@@ -215,14 +214,3 @@ def test_the_digest_changes_with_what_is_rendered():
     ]
     assert len({template.digest() for template in templates}) == len(templates)
     assert ChatTemplate("tokenizer", "a").digest() == ChatTemplate("file x", "a").digest()
-
-
-def test_nothing_heavy_is_imported_before_a_model_is_loaded():
-    modules = "prompting", "backends.runner", "backends.fake", "backends.transformers"
-    code = "import sys, " + ", ".join(f"judges.{module}" for module in modules)
-    code += "; print({'torch', 'transformers', 'jinja2', 'safetensors'} & set(sys.modules))"
-    root = Path(__file__).parent.parent
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True
-    )
-    assert done.stdout == "set()\n"

@@ -1,3 +1,5 @@
+"""Records: one line each, read with their place, written whole or not at all."""
+
 from __future__ import annotations
 
 import errno

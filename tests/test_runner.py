@@ -1,3 +1,5 @@
+"""The runner: batches longest first, halved where memory lacks; and the fake models."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace

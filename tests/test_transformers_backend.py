@@ -1,16 +1,16 @@
+"""Models of transformers: what they answer does not depend on batches, padding or what is said beside it."""
+
 from __future__ import annotations
 
-import json
 import logging
-import shutil
 import warnings
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 import transformers
-from tiny_model import CHAT_TEMPLATE, make_lora_adapter, make_tiny_llama, make_tiny_tokenizer
+from conftest import edit_json
+from tiny_model import CHAT_TEMPLATE, make_tiny_llama, make_tiny_tokenizer
 
 from judges.backends.base import OutOfMemory, Request, Sampling
 from judges.backends.runner import complete_all
@@ -22,32 +22,9 @@ WORDS = HERD.split()
 TEXTS = [" ".join(WORDS[(n + i) % len(WORDS)] for i in range(1 + (n * 7) % 60)) for n in range(20)]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
-def base(tmp_path_factory) -> Path:
-    return make_tiny_llama(tmp_path_factory.mktemp("models") / "base")
-
-
-@pytest.fixture(scope="module")
-def adapter(base) -> Path:
-    return make_lora_adapter(base.parent / "adapter", base)
-
-
-@pytest.fixture(scope="module")
-def llm(base) -> TransformersLLM:
-    return TransformersLLM.load(base, device="cpu")
-
-
-@pytest.fixture
-def copy(base, tmp_path) -> Path:
-    return Path(shutil.copytree(base, tmp_path / "copy"))
+def llm(tiny_llama) -> TransformersLLM:
+    return TransformersLLM.load(tiny_llama, device="cpu")
 
 
 def requests(texts=TEXTS, **sampling) -> list[Request]:
@@ -60,11 +37,6 @@ def requests(texts=TEXTS, **sampling) -> list[Request]:
 
 def answers(llm, asked, batch_size=16) -> dict:
     return {r.id: c for r, c in complete_all(replace(llm, batch_size=batch_size), asked)}
-
-
-def edit(path: Path, **changes) -> None:
-    held = json.loads(path.read_text()) if path.is_file() else {}
-    path.write_text(json.dumps({**held, **changes}))
 
 
 def next_logits(llm, ids):
@@ -82,7 +54,7 @@ def new_tokens(llm, batch):
     return [new for new, _ in llm._generate(batch, prompts, [r.sampling.max_tokens for r in batch])]
 
 
-# Greedy answers
+# ----------------------------------------------------------------------------------- greedy answers
 
 
 def test_greedy_is_the_largest_logit_at_every_step(llm):
@@ -118,7 +90,7 @@ def test_a_batch_keeps_the_order_of_its_requests(llm):
     assert [c.input_tokens for c in together] == [llm.length(r) for r in asked]
 
 
-# Sampled answers
+# ---------------------------------------------------------------------------------- sampled answers
 
 
 def test_a_sampled_answer_does_not_depend_on_its_batch(llm):
@@ -132,8 +104,8 @@ def test_a_sampled_answer_does_not_depend_on_its_batch(llm):
     }
 
 
-def test_padding_is_not_penalised_as_a_repetition(copy):
-    llm = TransformersLLM.load(copy, device="cpu")
+def test_padding_is_not_penalised_as_a_repetition(llama_copy):
+    llm = TransformersLLM.load(llama_copy, device="cpu")
     asked = requests(TEXTS[:6], repetition_penalty=3.0)
     single = answers(llm, asked, 1)
     for request in asked:  # padded with a token that the model wants to write
@@ -149,26 +121,28 @@ def test_seed_and_id_change_a_sampled_answer(llm):
     assert len(set(texts)) == 3
 
 
-def test_what_sampling_leaves_open_is_as_the_models_config_says(copy):
-    edit(copy / "generation_config.json", top_k=1, temperature=0.3, do_sample=True, top_p=0.9)
-    llm = TransformersLLM.load(copy, device="cpu")
+def test_what_sampling_leaves_open_is_as_the_models_config_says(llama_copy):
+    edit_json(
+        llama_copy / "generation_config.json", top_k=1, temperature=0.3, do_sample=True, top_p=0.9
+    )
+    llm = TransformersLLM.load(llama_copy, device="cpu")
     greedy, drawn = requests(TEXTS[:4]), requests(TEXTS[:4], temperature=1.0)
     assert answers(llm, drawn) == answers(llm, greedy)  # top_k = 1 leaves nothing to draw
     free = requests(TEXTS[:4], temperature=1.0, top_k=0, top_p=1.0)
     assert answers(llm, free) != answers(llm, greedy)
-    edit(copy / "generation_config.json", repetition_penalty=5.0)
-    assert answers(TransformersLLM.load(copy, device="cpu"), greedy) != answers(llm, greedy)
+    edit_json(llama_copy / "generation_config.json", repetition_penalty=5.0)
+    assert answers(TransformersLLM.load(llama_copy, device="cpu"), greedy) != answers(llm, greedy)
 
 
-# Ends
+# --------------------------------------------------------------------------------------------- ends
 
 
-def test_each_row_ends_by_itself_or_at_its_limit(llm, copy):
+def test_each_row_ends_by_itself_or_at_its_limit(llm, llama_copy):
     asked = requests(TEXTS[:5], max_tokens=12)
     free = new_tokens(llm, asked)
     end = free[0][5]
-    edit(copy / "generation_config.json", eos_token_id=[llm.tokenizer.eos_token_id, end])
-    done = TransformersLLM.load(copy, device="cpu").complete_batch(asked)
+    edit_json(llama_copy / "generation_config.json", eos_token_id=[llm.tokenizer.eos_token_id, end])
+    done = TransformersLLM.load(llama_copy, device="cpu").complete_batch(asked)
     for new, completion in zip(free, done, strict=True):
         at = next((n for n, token in enumerate(new) if token in llm.eos | {end}), None)
         assert completion.finish_reason == ("length" if at is None else "stop")
@@ -188,9 +162,9 @@ def test_limits_of_one_batch_differ(llm):
     assert done[0] == llm.complete_batch([long])[0]
 
 
-def test_the_end_of_a_turn_ends_the_answer(llm, copy):
+def test_the_end_of_a_turn_ends_the_answer(llm, llama_copy):
     assert llm.eos == {llm.tokenizer.convert_tokens_to_ids(t) for t in ("</s>", "<|end|>")}
-    plain = TransformersLLM.load(copy, device="cpu", chat_template="plain")
+    plain = TransformersLLM.load(llama_copy, device="cpu", chat_template="plain")
     assert plain.eos == {llm.tokenizer.eos_token_id}
 
 
@@ -223,8 +197,8 @@ def test_learned_positions_end_with_the_window(tmp_path):
     assert together[0].output_tokens > together[1].output_tokens
 
 
-def test_a_model_without_a_template_stops_before_the_next_turn(llm, copy, monkeypatch):
-    plain = TransformersLLM.load(copy, device="cpu", chat_template="plain")
+def test_a_model_without_a_template_stops_before_the_next_turn(llm, llama_copy, monkeypatch):
+    plain = TransformersLLM.load(llama_copy, device="cpu", chat_template="plain")
     assert plain.settings["chat_template"] == "plain"
     says(monkeypatch, plain, ["Paris.\n\nUser:\nAnd Spain?", "Madrid."])
     done = plain.complete_batch(requests(["a", "b"], max_tokens=60))
@@ -233,7 +207,7 @@ def test_a_model_without_a_template_stops_before_the_next_turn(llm, copy, monkey
     assert done[0].output_tokens < len(plain.tokenizer("Paris.\n\nUser:\nAnd Spain?")["input_ids"])
 
 
-# Text
+# --------------------------------------------------------------------------------------------- text
 
 
 def says(monkeypatch, llm, texts: list[str], end: str = "</s>") -> None:
@@ -277,8 +251,8 @@ def test_a_prompt_that_opens_the_thinking(tmp_path, monkeypatch):
     assert (two.reasoning, two.text, two.finish_reason) == ("A herd", "", "stop")
 
 
-def test_prompts_are_the_templates(base):
-    llm = TransformersLLM.load(base, device="cpu", system_prompt="Be kind.")
+def test_prompts_are_the_templates(tiny_llama):
+    llm = TransformersLLM.load(tiny_llama, device="cpu", system_prompt="Be kind.")
     talk = (Message("user", "Hi"), Message("assistant", "Hello."), Message("user", "Bye"))
     text = llm.render(talk)
     assert text.startswith(
@@ -297,9 +271,9 @@ def test_a_missing_pad_token_is_no_obstacle(tmp_path):
     assert llm.model.config.pad_token_id is None
 
 
-def test_nothing_is_said_in_normal_use(copy, adapter, capfd, monkeypatch):
-    edit(
-        copy / "generation_config.json", do_sample=True, temperature=0.6, top_p=0.9, top_k=20,
+def test_nothing_is_said_in_normal_use(llama_copy, tiny_adapter, capfd, monkeypatch):
+    edit_json(
+        llama_copy / "generation_config.json", do_sample=True, temperature=0.6, top_p=0.9, top_k=20,
         max_length=30,
     )  # fmt: skip
     before = transformers.utils.logging.get_verbosity()
@@ -311,7 +285,7 @@ def test_nothing_is_said_in_normal_use(copy, adapter, capfd, monkeypatch):
     type(logger).warning_once.cache_clear()  # it may have spoken in another test
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        llm = TransformersLLM.load(copy, device="cpu", adapter=adapter)
+        llm = TransformersLLM.load(llama_copy, device="cpu", adapter=tiny_adapter)
         llm.complete_batch(requests(TEXTS[:3]))
         llm.complete_batch(requests(TEXTS[:3], temperature=1.0))
     assert capfd.readouterr() == ("", "")
@@ -320,7 +294,7 @@ def test_nothing_is_said_in_normal_use(copy, adapter, capfd, monkeypatch):
     assert transformers.utils.logging.is_progress_bar_enabled()
 
 
-# Memory
+# ------------------------------------------------------------------------------------------- memory
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,10 @@ import tyro
 
 from judges.base import Orders
 from judges.errors import UserError
-from leaderboard.boards import board_names, load_board, packaged_boards
+from judges.reading import printable
+from leaderboard.boards import load_board
+from leaderboard.catalogue import board_names, packaged_boards
+from leaderboard.checking import check_board
 from leaderboard.commands.console import Console
 from leaderboard.commands.flags import shown
 from leaderboard.controls import describe_controls, run_controls
@@ -86,7 +89,7 @@ class List:
                 board = load_board(name, self.results, verify=False)
             except UserError as error:
                 # One that cannot be read must not hide the others.
-                print(f"board {name}: {error}", file=sys.stderr)
+                print(printable(f"board {name}: {error}"), file=sys.stderr)
                 body.append([name, "", "", "", "broken"])
                 continue
             rows, judges = len(board_rows(board)), ", ".join(board.panel.names)
@@ -100,7 +103,7 @@ class List:
 
 @dataclass(frozen=True)
 class Check:
-    """Check that a board is as it was made, judge its controls, and read every row."""
+    """Check that a board is as it was made, judge its controls, and reckon every row anew."""
 
     name: Annotated[str, tyro.conf.Positional, shown("BOARD")]
     """The board's name."""
@@ -114,9 +117,18 @@ class Check:
         print(f"{board.path}: {len(board.instructions)} instructions, all hashes as written")
         print(describe_controls(board, results))
         print(f"rows: {len(table.frame)} in the table")
+        faults = check_board(board)
         for name, why in table.left_out.items():
-            print(f"  left out: {name} ({why})")
-        return 0 if all(result.passed for result in results) else 3
+            if name not in faults:
+                print(f"  left out: {name} ({why})")
+        for name, fault in faults.items():
+            print(f"  WRONG {name}: {fault}")
+        if faults:
+            print(
+                "  Reckon a row anew with: leaderboard eval ROW --only judge --board "
+                f"{board.name}; delete a control's folder, and check again"
+            )
+        return 3 if faults or any(result.outcome == "failed" for result in results) else 0
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,10 +10,12 @@ from typing import Annotated, Literal
 import tyro
 
 from judges.errors import UserError
+from leaderboard.card import card
+from leaderboard.catalogue import find_board
 from leaderboard.commands.console import Console
 from leaderboard.commands.flags import shown
 from leaderboard.evaluation import Evaluation, evaluate
-from leaderboard.models import parse_model_args
+from leaderboard.models import AnswersFile, parse_model_args, resolve
 from leaderboard.table import render, select
 
 
@@ -38,7 +41,7 @@ class Eval:
     model_args: Annotated[str | None, shown("KEY=VALUE,…")] = None
     """adapter, batch_size, chat_template, device, dtype, system_prompt."""
     overwrite: Annotated[bool, shown("")] = False
-    """Throw away a row of this name that was made otherwise."""
+    """Replace the answers of a row of this name that were made otherwise."""
 
     def run(self) -> int:
         if not self.models:
@@ -46,25 +49,44 @@ class Eval:
         if self.name is not None and len(self.models) > 1:
             raise UserError("--name goes with one model only")
         args = parse_model_args(self.model_args)
+        self._check_models(args)
         done: list[Evaluation] = []
-        for model in self.models:
-            result = evaluate(
-                model,
-                board=self.board,
-                results=self.results,
-                name=self.name,
-                group=self.group,
-                limit=self.limit,
-                only=self.only,
-                model_args=args,
-                overwrite=self.overwrite,
-                watch=Console(),
-            )
-            done.append(result)
-            if result.summary is None:
-                print(f"{result.row}: the answers are stored; judge them with --only judge")
-            else:
-                print(result.card, end="\n\n", flush=True)
-        if done[-1].standings is not None:
-            print(render(done[-1].board, select(done[-1].standings, ()), (), "table"))
+        try:
+            for model in self.models:
+                done.append(self._evaluate(model, args))
+        finally:
+            self._print(done)
         return 0 if all(result.is_publishable for result in done) else 3
+
+    def _check_models(self, args: dict[str, str]) -> None:
+        """Raises UserError for a mistyped model before the first one is run."""
+        folder = find_board(self.board, self.results)
+        for model in self.models:
+            found = resolve(model, args, stored=folder if self.only == "judge" else None)
+            if isinstance(found, AnswersFile) and not found.path.is_file():
+                raise UserError(f"{found.path}: no such file")
+
+    def _evaluate(self, model: str, args: dict[str, str]) -> Evaluation:
+        return evaluate(
+            model,
+            board=self.board,
+            results=self.results,
+            name=self.name,
+            group=self.group,
+            limit=self.limit,
+            only=self.only,
+            model_args=args,
+            overwrite=self.overwrite,
+            watch=Console(),
+        )
+
+    def _print(self, done: Sequence[Evaluation]) -> None:
+        """The cards of the rows that are done, all seen beside the last one, and the table."""
+        for result in done:
+            last = done[-1]
+            if result.summary is None or last.standings is None:
+                print(f"{result.row}: the answers are stored; judge them with --only judge")
+                continue
+            print(card(last.board, result.summary, last.standings, last.controls), end="\n\n")
+        if done and (table := done[-1].standings) is not None:
+            print(render(done[-1].board, select(table, ()), (), "table"))

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from judges.errors import UserError
+from judges.reading import printable
 from leaderboard.boards import Board, load_board
 from leaderboard.commands.flags import shown
 from leaderboard.controls import control_results, describe_controls
@@ -24,7 +25,6 @@ from leaderboard.table import (
     emit,
     instruction_cells,
     instruction_records,
-    printable,
     published_block,
     render,
     row_records,
@@ -98,7 +98,7 @@ class Show:
             return text
         parts = [heading(board), text, describe_controls(board, control_results(board))]
         if table.left_out:
-            left = [f"  {name} ({why})" for name, why in table.left_out.items()]
+            left = [printable(f"  {name} ({why})") for name, why in table.left_out.items()]
             parts.append("\n".join(["not in the table:", *left]))
         published = published_block(board.path / "published.csv", self.format)
         if published is not None:

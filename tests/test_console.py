@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import bad_answers, good_answers, write_answers
+
+from leaderboard.commands import console
+from leaderboard.commands.console import Console
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_log_file_gets_a_line_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(console, "SECONDS_BETWEEN_LINES", 0.0)
+    assert list(Console().track(range(3), 3, "answering")) == [0, 1, 2]
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("answering: 1/3, about ")
+    assert len(lines) == 3
+
+
+def test_what_is_done_in_an_instant_gets_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(Console().track(range(3), 3, "answering")) == [0, 1, 2]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    bar: Any = Console().track(range(3), 3, "answering")
+    bar.delay, bar.mininterval = 0, 0
+    assert list(bar) == [0, 1, 2]
+    assert "answering: 100%" in terminal.getvalue()
+
+
+def test_a_note_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    Console().note("first prompt: \x1b]0;title\x07 text")
+    assert "\x1b" not in capsys.readouterr().err
+
+
+def test_a_mistyped_model_stops_the_run_before_the_first_one(
+    results: Path, tmp_path: Path, leaderboard: Any
+) -> None:
+    good = write_answers(tmp_path / "good.jsonl", good_answers())
+    run = leaderboard("eval", good, tmp_path / "gud.jsonl", "--board", "toy", "--results", results)
+    assert run.code == 2
+    assert "gud.jsonl: no such file" in run.err
+    assert not (results / "toy" / "good").exists()
+
+
+def test_the_cards_of_several_models_know_of_one_another(
+    results: Path, tmp_path: Path, leaderboard: Any
+) -> None:
+    good = write_answers(tmp_path / "good.jsonl", good_answers())
+    bad = write_answers(tmp_path / "bad.jsonl", bad_answers())
+    run = leaderboard("eval", good, bad, "--board", "toy", "--results", results)
+    assert run.code == 0
+    assert run.out.count("of 3") == 2
