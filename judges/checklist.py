@@ -53,7 +53,11 @@ class Checklist:
         }
 
     def obstacle(self, instruction: Instruction) -> str | None:
-        return None if instruction.checks else "it has no checks"
+        return (
+            None
+            if instruction.checks
+            else "it has no checks; give them in the column `checks`, or choose another judge"
+        )
 
     def judge(self, shown: Sequence[Shown]) -> Iterator[Verdict]:
         for view in shown:

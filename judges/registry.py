@@ -70,13 +70,14 @@ def judge_table(spec: str) -> dict[str, Any]:
     """The panel table of a judge's short name: `checklist`, `heuristic/longest`, `recorded/FILE`."""
     kind, _, rest = spec.partition("/")
     if kind not in KINDS:
-        raise UserError(f"unknown judge {spec!r}; known kinds: {', '.join(_known_specs())}")
+        raise UserError(f"unknown judge {spec!r}; known kinds: {', '.join(known_specs())}")
     if bool(rest) != (kind in SPEC_FIELD):
-        raise UserError(f"judge {spec!r}: write it as {' or '.join(_known_specs(kind))}")
+        raise UserError(f"judge {spec!r}: write it as {' or '.join(known_specs(kind))}")
     return {"kind": kind} | ({SPEC_FIELD[kind]: rest} if rest else {})
 
 
-def _known_specs(only: str | None = None) -> list[str]:
+def known_specs(only: str | None = None) -> list[str]:
+    """How the judges' short names are written, or that of one kind."""
     examples = {"heuristic": "heuristic/longest|shortest|random", "recorded": "recorded/FILE"}
     return [examples.get(kind, kind) for kind in KINDS if only in (None, kind)]
 

@@ -10,9 +10,12 @@ import errno
 import gc
 import io
 import os
+import re
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from importlib import import_module
+from itertools import takewhile
 
 from judges.errors import UserError
 from leaderboard import __version__
@@ -101,6 +104,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
 
 
+def _complaint(told: str) -> str:
+    """The first paragraph of what the parser of flags says in a box of several lines."""
+    lines = [line.strip("╭╮╰╯│─ ") for line in told.splitlines()[1:]]
+    first = " ".join(takewhile(bool, lines))
+    # An option that may be left out is read as "None or a number".
+    return re.sub(r"\{None\}\||'None', |, 'None'", "", first)
+
+
 def _run(name: str, args: Sequence[str]) -> int:
     if name in ("", "-h", "--help", "help"):
         print(overview())
@@ -117,12 +128,19 @@ def _run(name: str, args: Sequence[str]) -> int:
     import tyro
 
     module, cls = COMMANDS[name][0].split(":")
-    command = tyro.cli(
-        getattr(import_module(module), cls),
-        args=args,
-        prog=f"leaderboard {name}",
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
+    told = io.StringIO()
+    try:
+        with redirect_stderr(told):
+            command = tyro.cli(
+                getattr(import_module(module), cls),
+                args=args,
+                prog=f"leaderboard {name}",
+                config=(tyro.conf.FlagCreatePairsOff,),
+            )
+    except SystemExit as end:
+        if not end.code:
+            raise
+        raise UserError(f"{_complaint(told.getvalue())} See: leaderboard {name} --help") from None
     gc.freeze()
     gc.enable()
     code: int = command.run()

@@ -15,7 +15,7 @@ from judges.base import Orders
 from judges.errors import UserError
 from judges.recorded import Recorded
 from judges.records import digest, to_line, validated
-from judges.registry import judge_table, make_panel, packaged_panels, read_panel
+from judges.registry import judge_table, known_specs, make_panel, packaged_panels, read_panel
 from judges.schema import Instruction, Output
 from leaderboard.answers import read_answers
 from leaderboard.boards import Board, Settings, load_board, write_board
@@ -202,7 +202,7 @@ def _panel(
     elif source is not None:
         base, panel = source.path, read_panel(source.path / "panel.toml")
     else:
-        raise UserError("say who judges: --judge JUDGE or --panel PANEL")
+        raise UserError(f"say who judges: --judge {', '.join(known_specs())}; or --panel PANEL")
     recorded = [t for t in panel["judges"] if t.get("kind") == "recorded" and t.get("path")]
     for table in recorded:
         table.setdefault("name", f"recorded/{Path(str(table['path'])).stem}")

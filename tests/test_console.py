@@ -64,3 +64,27 @@ def test_the_cards_of_several_models_know_of_one_another(
     run = leaderboard("eval", good, bad, "--board", "toy", "--results", results)
     assert run.code == 0
     assert run.out.count("of 3") == 2
+
+
+@pytest.mark.parametrize(
+    ("args", "complaint"),
+    [
+        (["eval", "--limit", "ten", "x.jsonl"], "--limit"),
+        (["eval", "--bord", "x"], "--bord"),
+        (["eval", "--only", "genrate", "x.jsonl"], "'genrate'"),
+        (["show", "starter", "--worst", "lazy", "3"], "--worst"),
+        (["show", "starter", "--by", "categry"], "'categry'"),
+        (["compare", "starter", "careful"], "Missing"),
+        (["board", "new"], "Missing"),
+        (["evl"], "known: eval, show"),
+        (["board", "lst"], "known: board new"),
+    ],
+)
+def test_a_slip_in_the_flags_is_told_in_one_line(
+    leaderboard: Any, args: list[str], complaint: str
+) -> None:
+    run = leaderboard(*args)
+    assert run.code == 2
+    assert complaint in run.err
+    assert len(run.err.splitlines()) == 1
+    assert "None" not in run.err
