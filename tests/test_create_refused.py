@@ -79,9 +79,7 @@ def test_wrong_flags_are_told(what, new_board, tmp_path):
 
 def test_unknown_orders_are_refused_by_the_parser_of_flags(new_board, tmp_path):
     prompts = write_rows(tmp_path / "prompts.jsonl", GOOD)
-    with pytest.raises(SystemExit) as stopped:
-        new_board("--prompts", prompts, "--orders", "sideways")
-    assert stopped.value.code == 2
+    refused(new_board("--prompts", prompts, "--orders", "sideways"), "'sideways'")
     assert not (tmp_path / "results").exists()
 
 
