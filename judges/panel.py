@@ -90,14 +90,15 @@ def panel_preferences(
     *,
     aggregate: Aggregate = "mean",
     min_votes: int | Literal["all"] = "all",
+    n_orders: Sequence[int] | None = None,
 ) -> pd.DataFrame:
     """One row a comparison: `preference` (NaN: missing), `low`, `high`, `n_votes`, and one column
     of votes a judge, in the order of `comparison_ids`.
 
     `annotations` has the columns comparison_id, annotator, preference (NaN: missing). What it holds
     on other comparisons or of other annotators is left out; a comparison that it does not hold at
-    all has every vote missing. Every order that a judge was to be shown needs a row of its own: one
-    without a row is not known to be missing. Raises UserError when `min_votes` is not in 1..judges.
+    all has every vote missing. `n_orders` is the number of orders that each judge was to be shown
+    (1): an order without a row is missing, too. Raises UserError when `min_votes` is not in 1..judges.
     """
     shape = (len(comparison_ids), len(judges))
     needed = len(judges) if min_votes == "all" else min_votes
@@ -114,12 +115,15 @@ def panel_preferences(
     cell = (at[held] * shape[1] + of[held]).astype(int)
     verdicts = annotations["preference"].to_numpy(float)[held]
 
+    count = np.bincount(cell, minlength=shape[0] * shape[1])
+    wanted = np.tile(np.ones(shape[1]) if n_orders is None else np.asarray(n_orders), shape[0])
+    lost = np.maximum(wanted - count, 0)
+
     def vote(missing: float) -> np.ndarray:
         filled = np.where(np.isnan(verdicts), missing, verdicts)
         total = np.bincount(cell, filled, minlength=shape[0] * shape[1])
-        count = np.bincount(cell, minlength=shape[0] * shape[1])
-        with np.errstate(invalid="ignore"):
-            mean: np.ndarray = np.where(count > 0, total / count, missing)
+        total = total + np.where(lost > 0, lost * missing, 0.0)
+        mean: np.ndarray = total / (count + lost)
         return mean.reshape(shape)
 
     votes, n_votes = vote(np.nan), (~np.isnan(vote(np.nan))).sum(axis=1)

@@ -261,6 +261,11 @@ def row_items(
         board.panel.names if judge is None else [judge],
         aggregate=board.panel.aggregate,
         min_votes=board.settings.min_votes if judge is None else 1,
+        n_orders=[
+            2 if one.sees_order and board.settings.orders == "both" else 1
+            for one in board.panel.judges
+            if judge in (None, one.name)
+        ],
     )
     items["instruction_id"] = [instruction_id for _, instruction_id, _ in comparisons]
     items["reference"] = [reference for _, _, reference in comparisons]

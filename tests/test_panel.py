@@ -208,3 +208,11 @@ def test_preferences_are_one_number_a_comparison_in_the_order_asked_for():
     found = panel_preferences(frame(*[(c, j, float(v)) for c, j, v in rows]), ids, judges)
     assert found["preference"].to_numpy() == pytest.approx(votes.mean(axis=1))
     assert found[judges].to_numpy() == pytest.approx(votes)
+
+
+def test_an_order_without_a_row_is_missing():
+    rows = [("c", "j", "original", 0.8)]
+    frame = pd.DataFrame(rows, columns=["comparison_id", "annotator", "order", "preference"])
+    found = panel_preferences(frame, ["c"], ["j"], n_orders=[2]).iloc[0]
+    assert np.isnan(found["preference"])
+    assert (found["low"], found["high"]) == pytest.approx((0.4, 0.9))
