@@ -42,6 +42,11 @@ def card(
         f"{answers['n_length_stopped']} stopped at the length limit"
         + (f"; {length:.0f} characters on average" if length is not None else "")
     )
+    unfinished = answers["n_empty"] + answers["n_length_stopped"]
+    if unfinished > 0.05 * answers["n"]:
+        lines.append(
+            "    many are empty or cut off: is the chat template right, max_tokens enough?"
+        )
     lines.append("  " + describe_controls(board, controls).replace("\n", "\n  "))
     lines.append(f"  cost: ${summary['cost_usd']:.2f}")
     if (smallest := board_resolution(table)) is not None:

@@ -88,3 +88,12 @@ def test_a_slip_in_the_flags_is_told_in_one_line(
     assert complaint in run.err
     assert len(run.err.splitlines()) == 1
     assert "None" not in run.err
+
+
+def test_the_card_points_at_many_empty_answers(
+    results: Path, tmp_path: Path, leaderboard: Any
+) -> None:
+    for name, texts in (("full", good_answers()), ("empty", [""] * 12)):
+        file = write_answers(tmp_path / f"{name}.jsonl", texts)
+        run = leaderboard("eval", file, "--board", "toy", "--results", results)
+        assert ("many are empty or cut off" in run.out) == (name == "empty")
