@@ -61,7 +61,7 @@ _TYPES: dict[str, tuple[Callable[[object], bool], str]] = {
     "Sequence[str]": (_is_texts, "a list of texts"),
     "Mapping[str, Any] | None": (lambda value: isinstance(value, Mapping), "an object"),
 }
-"""Type of a parameter, as it is written in the classes of `judges.checks` → whether a value fits, and words."""
+"""Type of a parameter, as written in the classes of `judges.checks` → does a value fit, in words."""
 
 
 def parse(criterion: Mapping[str, Any]) -> tuple[Check, float]:

@@ -60,7 +60,8 @@ def evaluate(  # noqa: PLR0913 - one argument a flag of `eval`
     `limit` evaluates so many instructions; such a row is partial and unranked, and a later full
     run takes up its answers and verdicts. `only` stops after the answers, or starts from those
     that are stored. `overwrite` replaces the answers of a row of the same name that were made
-    otherwise. Raises UserError for everything that the caller can put right; what was done by then is kept.
+    otherwise. Raises UserError for everything that the caller can put right; what was done by
+    then is kept.
     """
     if limit is not None and limit < 1:
         raise UserError(f"--limit {limit}: a positive number is needed")

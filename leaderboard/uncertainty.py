@@ -127,28 +127,16 @@ def paired_p_rows(differences: Floats, n: NDArray[np.int64]) -> Floats:
 def sign_flip_p(differences: ArrayLike) -> float:
     """The two-sided p-value of differences, shape (n,), being symmetric about zero.
 
-    See `sign_flip_p_rows`.
-    """
-    return float(sign_flip_p_rows(np.atleast_2d(np.asarray(differences, dtype=np.float64)))[0])
-
-
-def sign_flip_p_rows(differences: Floats) -> Floats:
-    """The two-sided p-value of each row of `differences`, shape (rows, n), being symmetric.
-
     If they are symmetric about zero, then every choice of signs was equally likely, and p is the
     share of them whose absolute sum is at least the one observed. Up to `EXACT_SIGN_FLIPS` nonzero
     differences are enumerated; with more, the sum of random signs is taken as normal with the
-    variance that it has, sum(d**2). Zeros count for nothing; a row of zeros has p = 1.
+    variance that it has, sum(d**2). Zeros count for nothing; zeros alone have p = 1.
     """
-    if differences.ndim != 2 or not np.isfinite(differences).all():
-        raise ValueError("differences must be finite numbers, one row per test")
-    scale = np.sqrt(np.square(differences).sum(axis=1))
-    z = np.zeros_like(scale)
-    np.divide(np.abs(differences.sum(axis=1)), scale, out=z, where=scale > 0)
-    p: Floats = 2 * ndtr(-z)
-    for row in np.flatnonzero(np.count_nonzero(differences, axis=1) <= EXACT_SIGN_FLIPS):
-        p[row] = _enumerated_p(differences[row][differences[row] != 0])
-    return p
+    checked = _checked(differences, -np.inf, np.inf)
+    nonzero = checked[checked != 0]
+    if nonzero.size <= EXACT_SIGN_FLIPS:
+        return _enumerated_p(nonzero)
+    return float(2 * ndtr(-np.abs(nonzero.sum()) / np.sqrt(np.square(nonzero).sum())))
 
 
 def holm(p_values: ArrayLike) -> Floats:

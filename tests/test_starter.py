@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+from pathlib import Path
 
 import pytest
 from conftest import write_rows
@@ -115,6 +116,16 @@ def test_gold_careful_baseline_lazy_in_this_order(measured):
     assert frame.loc["careful", "low"] > 0.5
     assert frame.loc["lazy", "low"] < frame.loc["lazy", "high"], "estimated, so not of zero width"
     assert frame[["rank_low", "rank_high"]].to_numpy().tolist() == [[n, n] for n in (1, 2, 3, 4)]
+
+
+def test_the_scale_is_what_the_readme_says(measured, tmp_path):
+    readme = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+    board = load_board("starter", tmp_path)
+    rows = [{"instruction_id": i.id, "output": ""} for i in board.instructions]
+    empty = evaluate(str(write_rows(tmp_path / "empty.jsonl", rows)), results=tmp_path)
+    flawless, nothing = (100 * e.summary["win_rate"]["value"] for e in (measured[1], empty))
+    assert f"a flawless answer wins about {flawless:.0f} %" in readme
+    assert f"an empty one about {nothing:.0f} %" in readme
 
 
 def test_all_six_controls_are_where_they_belong(measured, leaderboard):
