@@ -14,7 +14,7 @@ from leaderboard.boards import Board
 from leaderboard.comparison import compare_in
 from leaderboard.controls import ControlResult, describe_controls
 from leaderboard.standings import Standings
-from leaderboard.uncertainty import smallest_detectable
+from leaderboard.statistics.uncertainty import smallest_detectable
 
 
 def card(

@@ -10,7 +10,7 @@ import numpy as np
 from judges.errors import UserError
 from leaderboard.boards import Board, load_board
 from leaderboard.standings import Standings, standings
-from leaderboard.uncertainty import difference_interval
+from leaderboard.statistics.uncertainty import difference_interval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

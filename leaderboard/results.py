@@ -30,7 +30,7 @@ from judges.records import digest, read_records, to_line, validated, write_atomi
 from judges.schema import Annotation, Instruction, Order, Output
 from leaderboard.boards import Board
 from leaderboard.evalset import read_outputs
-from leaderboard.winrate import WinRate, by_category, win_rate
+from leaderboard.statistics.winrate import WinRate, by_category, win_rate
 
 SCHEMA_VERSION = 1
 MIN_COVERAGE = 0.95

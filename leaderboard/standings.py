@@ -19,10 +19,16 @@ from filelock import FileLock
 from judges.errors import UserError
 from judges.records import write_atomic
 from leaderboard.boards import Board
-from leaderboard.ranking import Pairs, paired_differences, rank_intervals, ranks, tie_groups
 from leaderboard.results import RATE_COLUMNS, Row, is_publishable, row_items
+from leaderboard.statistics.ranking import (
+    Pairs,
+    paired_differences,
+    rank_intervals,
+    ranks,
+    tie_groups,
+)
+from leaderboard.statistics.winrate import WinRate, reference_win_rate, win_rate
 from leaderboard.user_files import RESERVED
-from leaderboard.winrate import WinRate, reference_win_rate, win_rate
 
 COLUMNS = (
     "rank", "rank_low", "rank_high", "tie_group", "model", "status", "win_rate", "standard_error",

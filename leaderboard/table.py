@@ -21,7 +21,7 @@ from leaderboard.boards import Board
 from leaderboard.card import rank_range
 from leaderboard.results import RATE_COLUMNS, Row, row_items
 from leaderboard.standings import COLUMNS, Standings, board_rows, safe_cell
-from leaderboard.winrate import WinRate, by_category, reference_win_rate
+from leaderboard.statistics.winrate import WinRate, by_category, reference_win_rate
 
 Format = Literal["table", "markdown", "csv", "json", "latex"]
 DATA: tuple[Format, ...] = ("csv", "json")

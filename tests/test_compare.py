@@ -15,7 +15,7 @@ from judges.errors import UserError
 from leaderboard.boards import load_board
 from leaderboard.comparison import compare, compare_in
 from leaderboard.standings import standings
-from leaderboard.uncertainty import paired_p
+from leaderboard.statistics.uncertainty import paired_p
 
 # Of the weight of 4: the reference meets 3 in every answer, a good answer 4, a bad one 1.
 BEST, WORST = 1 / (1 + math.exp(-1)), 1 / (1 + math.exp(2))

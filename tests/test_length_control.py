@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import linear_model
 
-from leaderboard.length_control import (
+from leaderboard.statistics.length_control import (
     GAMED_WEIGHT,
     GamedRows,
     choose_strength,

@@ -10,8 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from leaderboard.ranking import Pairs, paired_differences, rank_intervals, ranks, tie_groups
-from leaderboard.uncertainty import Floats, holm, paired_p
+from leaderboard.statistics.ranking import (
+    Pairs,
+    paired_differences,
+    rank_intervals,
+    ranks,
+    tie_groups,
+)
+from leaderboard.statistics.uncertainty import Floats, holm, paired_p
 
 nan = math.nan
 cells = st.one_of(st.just(nan), st.sampled_from([0.0, 0.5, 1.0]), st.floats(0, 1))

@@ -11,7 +11,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leaderboard.uncertainty import (
+from leaderboard.statistics.uncertainty import (
     Interval,
     difference_interval,
     holm,

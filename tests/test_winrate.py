@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leaderboard.uncertainty import mean_interval
-from leaderboard.winrate import WinRate, by_category, reference_win_rate, win_rate
+from leaderboard.statistics.uncertainty import mean_interval
+from leaderboard.statistics.winrate import WinRate, by_category, reference_win_rate, win_rate
 
 PUBLISHED = [
     ("alpaca_eval_1", "annotations.parquet", "official_leaderboard.csv", 26),

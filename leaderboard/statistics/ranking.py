@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from leaderboard.uncertainty import Floats, check_level, holm, paired_p_rows
+from leaderboard.statistics.uncertainty import Floats, check_level, holm, paired_p_rows
 
 Ints = NDArray[np.int64]
 

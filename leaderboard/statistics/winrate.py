@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from leaderboard.uncertainty import Floats, check_level, mean_interval
+from leaderboard.statistics.uncertainty import Floats, check_level, mean_interval
 
 COLUMNS = ("instruction_id", "preference", "low", "high")
 OPTIONAL_COLUMNS = ("category",)
