@@ -97,6 +97,34 @@ def difference_interval(differences: ArrayLike, level: float = 0.95) -> Interval
     )
 
 
+def influence_interval(
+    value: float, influence: ArrayLike, n_others: int, level: float = 0.95
+) -> Interval:
+    """The interval of an estimate in [0, 1] that is fitted rather than a plain mean.
+
+    `influence`, shape (n,), is each instruction's pull on `value`: how far the estimate would move,
+    times n, if the instruction were left out. The standard error is std(ddof=1) / sqrt(n) of it.
+    The interval is that of `mean_interval` with the variance of the influence for that of the
+    values, so that a fit that costs precision widens it beyond a proportion's; `n_others` is the
+    number of preferences other than the most frequent one.
+    """
+    checked = _checked(influence, -np.inf, np.inf)
+    if not 0 <= value <= 1:
+        raise ValueError(f"the value is {value}, not in [0, 1]")
+    n = checked.size
+    largest, unseen = value * (1 - value), 10 / (n * (10 + n_others))
+    ratio = (float(checked.var()) + unseen) / (largest + unseen)
+    low, high = _wilson_ends(value - 0.5, ratio, n, level)
+    return Interval(
+        value=value,
+        standard_error=_standard_error(checked),
+        low=min(max(0.5 + low, 0.0), value),
+        high=max(min(0.5 + high, 1.0), value),
+        n=n,
+        level=level,
+    )
+
+
 def paired_p(differences: ArrayLike) -> float:
     """The two-sided p-value of paired differences, shape (n,), each in [-1, 1], having mean zero.
 
@@ -188,13 +216,17 @@ def _wilson(centred: Floats, others: int, level: float) -> tuple[float, float]:
     About the middle of the range the formula is odd in its argument, so that mirrored values give
     exactly mirrored ends.
     """
-    check_level(level)
     n = centred.size
     mean = float(centred.mean())
-    largest_variance = 0.25 - mean**2
     ratio = float(_variance_ratio(mean, float(centred.var()), others, n))
+    return _wilson_ends(mean, ratio, n, level)
+
+
+def _wilson_ends(mean: float, ratio: float, n: int, level: float) -> tuple[float, float]:
+    """Wilson's interval of a mean less 0.5, for an effective sample size of n / ratio."""
+    check_level(level)
     k = float(stdtrit(max(n - 1, 1), (1 + level) / 2)) ** 2 * ratio / n
-    half = float(np.sqrt(k * (largest_variance + k / 4)))
+    half = float(np.sqrt(k * (0.25 - mean**2 + k / 4)))
     return (mean - half) / (1 + k), (mean + half) / (1 + k)
 
 
