@@ -1,7 +1,7 @@
 """Answers that a user brings as a file, matched to a board's instructions.
 
 AlpacaEval's format (`instruction`, `output`, `generator`) is read as it is; with `instruction_id`
-in place of `instruction` there is nothing to match.
+in place of `instruction` there is nothing to match. A row's own outputs.jsonl is such a file.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ COLUMNS = (
     "generator",
     "reasoning",
     "finish_reason",
+    "prompt",
+    "length",
     "dataset",
     "datasplit",
     "category",
@@ -54,7 +56,9 @@ def read_answers(
             if not (text is None and "output" in row and path.suffix.lower() == ".csv"):
                 raise UserError(f"{where}: `output` must be a text, not {text!r}")
             text = ""
-        for key in ("reasoning", "finish_reason"):
+        if row.get("length") is not None:
+            raise UserError(f"{where}: only the length of this answer is known, not its text")
+        for key in ("reasoning", "finish_reason", "prompt"):
             if not isinstance(row.get(key), str | None):
                 raise UserError(f"{where}: `{key}` must be a text, not {row[key]!r}")
         if name is not None:
@@ -65,6 +69,10 @@ def read_answers(
             continue
         if instruction_id in outputs:
             raise UserError(f"{where}: a second answer to instruction {instruction_id!r}")
+        if row.get("prompt") not in (None, finder.digests[instruction_id]):
+            raise UserError(
+                f"{where}: this answer was given to another prompt than {instruction_id!r} is here"
+            )
         reasoning, answer, _ = split_thinking(text, begins_inside(text))
         outputs[instruction_id] = Output(
             instruction_id=instruction_id,
@@ -89,7 +97,7 @@ class _Finder:
     """Finds the instruction that a row answers, by id or by its text."""
 
     def __init__(self, instructions: Sequence[Instruction]) -> None:
-        self.ids = {instruction.id for instruction in instructions}
+        self.digests = {instruction.id: instruction.digest for instruction in instructions}
         self.by_text: dict[str, str | None] = {}
         for instruction in instructions:
             text = instruction.text.strip()
@@ -99,7 +107,7 @@ class _Finder:
     def find(self, row: Mapping[str, Any], where: str) -> str | None:
         if row.get("instruction_id") is not None:
             instruction_id = str(row["instruction_id"])
-            return instruction_id if instruction_id in self.ids else None
+            return instruction_id if instruction_id in self.digests else None
         text = row.get("instruction")
         if not isinstance(text, str):
             raise UserError(f"{where}: neither `instruction_id` nor `instruction` is given")

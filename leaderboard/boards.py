@@ -27,9 +27,18 @@ from judges.recorded import Recorded
 from judges.records import digest, to_line, validated
 from judges.registry import make_panel, read_panel
 from judges.schema import Comparison, Instruction, Output
+from leaderboard.calibration import (
+    CalibrationFile,
+    LcAlpacaEvalFile,
+    read_calibration,
+    read_lc_alpaca_eval,
+)
 from leaderboard.catalogue import find_board, whole_or_not
 from leaderboard.evalset import read_evalset, read_outputs, require_all, require_file
 from leaderboard.user_files import check_name
+
+Column = Literal["win_rate", "lc_alpaca_eval", "lc_joint"]
+"""A figure that a board can rank by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +64,8 @@ class Settings:
     title: str = ""
     note: str = ""
     """A sentence for whoever reads a card; like the title it is not pinned."""
-    headline: Literal["win_rate"] = "win_rate"
+    headline: Column = "win_rate"
+    """The column that ranks."""
     orders: Orders = "both"
     min_votes: int | Literal["all"] = "all"
     seed: int = 0
@@ -78,6 +88,8 @@ class Board:
     """Reference → instruction id → answer."""
     panel: Panel
     hashes: Mapping[str, str]
+    lc_alpaca_eval: LcAlpacaEvalFile | None = None
+    calibration: CalibrationFile | None = None
 
     @property
     def name(self) -> str:
@@ -167,20 +179,38 @@ def load_board(name: str, results: Path | str = "results", *, verify: bool = Tru
     votes = settings.min_votes
     if votes != "all" and not 1 <= votes <= len(panel.judges):
         raise UserError(f'{file}: min_votes must be "all" or 1 to {len(panel.judges)}, not {votes}')
+    ids = [instruction.id for instruction in instructions]
+    lc_alpaca_eval = read_lc_alpaca_eval(path, ids)
+    calibration = read_calibration(path, ids)
+    needs = {"lc_alpaca_eval": lc_alpaca_eval, "lc_joint": calibration, "win_rate": path}
+    if needs[settings.headline] is None:
+        raise UserError(f"{file}: the headline is {settings.headline}, but its file is missing")
     board = Board(
         path=path,
         settings=settings,
         instructions=instructions,
         references=references,
         panel=panel,
-        hashes=content_hashes(written, instructions, references, panel),
+        hashes={
+            **content_hashes(written, instructions, references, panel),
+            "columns": columns_hash(settings.headline, lc_alpaca_eval, calibration),
+        },
+        lc_alpaca_eval=lc_alpaca_eval,
+        calibration=calibration,
     )
-    if verify and (changed := changes(board, said if isinstance(said, dict) else {})):
-        raise UserError(
-            f"board {path.name} has been changed since it was made: {'; '.join(changed)}. Undo "
-            f"that, or make a new board of it: leaderboard board new NAME --from {path.name}"
-        )
+    if verify:
+        refuse_changes(board, said)
     return board
+
+
+def refuse_changes(board: Board, said: object, but: Sequence[str] = ()) -> None:
+    """Raises UserError where parts of a board, `but` some, do not hash to what board.toml says."""
+    written = said if isinstance(said, dict) else {}
+    if changed := changes(board, written | {part: board.hashes[part] for part in but}):
+        raise UserError(
+            f"board {board.name} has been changed since it was made: {'; '.join(changed)}. Undo "
+            f"that, or make a new board of it: leaderboard board new NAME --from {board.name}"
+        )
 
 
 def _refuse_links(folder: Path | str) -> None:
@@ -229,6 +259,10 @@ def _is_inside(path: str, folder: Path) -> bool:
 
 
 # -------------------------------------------------------------------------------------- hashing
+_NOT_PINNED = ("title", "note", "headline")
+"""The headline is in the hash of the columns: another one changes no verdict."""
+
+
 def content_hashes(
     settings: Mapping[str, Any],
     instructions: Sequence[Instruction],
@@ -244,14 +278,22 @@ def content_hashes(
         for name, outputs in references.items()
     }
     return {
-        "settings": digest({k: v for k, v in settings.items() if k not in ("title", "note")}),
+        "settings": digest({k: v for k, v in settings.items() if k not in _NOT_PINNED}),
         "evalset": digest(list(instructions)),
         "references": digest(texts),
         "panel": digest(panel.identity()),
     }
 
 
+def columns_hash(
+    headline: str, lc_alpaca_eval: LcAlpacaEvalFile | None, calibration: CalibrationFile | None
+) -> str:
+    """The hash of what makes a board's columns out of its verdicts, and of which one ranks."""
+    return digest([headline, lc_alpaca_eval, calibration])
+
+
 _PART = {
+    "columns": "the headline, or calibration.json or lc_alpaca_eval.json",
     "settings": "board.toml",
     "evalset": "evalset.jsonl",
     "references": "the answers in references/",
@@ -305,6 +347,10 @@ def write_board(
         # Every setting, defaults too: a later version's defaults must not matter.
         written = _without_none(asdict(settings))
         hashes = content_hashes(written, instructions, references, panel)
+        ids = [instruction.id for instruction in instructions]
+        hashes["columns"] = columns_hash(
+            settings.headline, read_lc_alpaca_eval(folder, ids), read_calibration(folder, ids)
+        )
         toml = tomli_w.dumps({**written, "hashes": hashes})
         (folder / "board.toml").write_text(toml, encoding="utf-8")
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from judges.errors import UserError
 from judges.reading import printable
 from leaderboard.boards import Board
 from leaderboard.comparison import compare_in
 from leaderboard.controls import ControlResult, describe_controls
+from leaderboard.planning import board_resolution
+from leaderboard.results import Row
 from leaderboard.standings import Standings
-from leaderboard.statistics.uncertainty import smallest_detectable
+
+FLOOR = 0.1
+"""A win rate below this, or above 1 less this, is out of a board's range."""
 
 
 def card(
@@ -26,6 +31,7 @@ def card(
     judges = ", ".join(board.panel.names)
     lines = [f"{name} on {board.name} ({len(board.instructions)} instructions, judged by {judges})"]
     lines.append(_win_rate(board, rate))
+    lines += _length_controlled(summary)
     if summary["is_partial"]:
         lines.append(
             f"  partial: {answers['n']} of {len(board.instructions)} instructions; not ranked. "
@@ -34,7 +40,8 @@ def card(
     elif not summary["is_publishable"]:
         lines.append("  not publishable and not ranked: more than 5 % of the verdicts are missing")
     else:
-        lines += _neighbours(table, name)
+        lines += _neighbours(board, table, name)
+    lines += _out_of_range(board, name, rate["value"], table)
     lines.append(_judged(summary))
     length = answers["mean_characters"]
     lines.append(
@@ -77,28 +84,89 @@ def _win_rate(board: Board, rate: dict[str, Any]) -> str:
     )
 
 
-def _neighbours(table: Standings, name: str) -> list[str]:
+def _length_controlled(summary: dict[str, Any]) -> list[str]:
+    """A line for each length-controlled column that the board has."""
+    lines = []
+    for column, figure in summary["columns"].items():
+        if figure["value"] is None:
+            lines.append(f"  {column}: none ({figure['absent']})")
+            continue
+        half = 50 * (figure["high"] - figure["low"])
+        line = f"  {column}: {100 * figure['value']:.1f} ± {half:.1f} %, length controlled"
+        guarded = ", but not above the win rate: the answers are nearly all the same text"
+        lines.append(line + guarded * bool(figure.get("is_constant_guarded")))
+    return lines
+
+
+def _neighbours(board: Board, table: Standings, name: str) -> list[str]:
     frame = table.frame[table.frame["model"] == name].iloc[0]
     rank = rank_range(frame["rank_low"], frame["rank_high"])
     is_sure = frame["rank_low"] == frame["rank_high"]
+    headline = board.settings.headline
+    by, of = ("", "") if headline == "win_rate" else (f" by {headline}", " by win rate")
     lines = [
-        f"  rank: {rank} of {len(table.models)}"
+        f"  rank: {rank} of {len(table.models)}{by}"
         + ("" if is_sure else ", as far as the data can tell")
     ]
     pairs = [compare_in(table, name, other) for other in table.models if other != name]
     tied = sorted((p for p in pairs if not p.is_separable), key=lambda p: abs(p.difference))
     if pairs and not tied:
-        lines.append("  it can be told from every other row")
+        lines.append(f"  it can be told from every other row{of}")
     for pair in tied[:3]:
         # One interval can leave zero out that all the pairs' tests together do not.
         too_many = f"; too little among {len(table.models)} rows" * (pair.low * pair.high > 0)
         lines.append(
-            f"  cannot be told from {pair.b}: {100 * pair.difference:+.1f} points (95 % interval "
+            f"  cannot be told from {pair.b}{of}: {100 * pair.difference:+.1f} points (95 % interval "
             f"{100 * pair.low:+.1f} to {100 * pair.high:+.1f}{too_many})"
         )
     if len(tied) > 3:
         lines.append(f"  nor from {len(tied) - 3} more")
     return lines
+
+
+def _out_of_range(board: Board, name: str, rate: float | None, table: Standings) -> list[str]:
+    """A warning where the reference is too weak or too strong for the model, and a nearer one."""
+    if rate is None or FLOOR <= rate <= 1 - FLOOR:
+        return []
+    lines = [
+        _folded(
+            f"out of range: the reference {'loses' if rate > 0.5 else 'wins'} nearly always, so "
+            "that models like this one can hardly be told apart here"
+        )
+    ]
+    nearer = _nearer_reference(board, name, rate, table)
+    if nearer is None:
+        return [
+            *lines,
+            "    a better reference, a model nearer to this one, is not on the board yet",
+        ]
+    value = table.frame.set_index("model")["win_rate"].to_dict()[nearer]
+    judges = " --judge JUDGE" if board.is_recorded else ""
+    folder = board.path.parent
+    where = "" if folder == Path("results") else f" --results {folder}"
+    return [
+        *lines,
+        f"    a better reference is {nearer} ({100 * value:.1f} %):",
+        f"    leaderboard board new NAME --from {board.name} "
+        f"--reference {board.path / nearer / 'outputs.jsonl'}{judges}{where}",
+    ]
+
+
+def _nearer_reference(board: Board, name: str, rate: float, table: Standings) -> str | None:
+    """The ranked row whose win rate is nearest to `rate` and nearer than the reference's, and whose
+    answers are there; None where there is none."""
+    frame = table.frame[table.frame["model"].isin(table.models) & (table.frame["model"] != name)]
+    distance = (frame.set_index("model")["win_rate"] - rate).abs().sort_values(kind="stable")
+    near = distance[distance < abs(0.5 - rate)]
+    return next((str(model) for model in near.index if _has_texts(board, str(model))), None)
+
+
+def _has_texts(board: Board, model: str) -> bool:
+    try:
+        outputs = Row(board.path / model).outputs(allow_torn=True)
+    except (UserError, OSError):
+        return False
+    return any(output.text for output in outputs.values())
 
 
 def _judged(summary: dict[str, Any]) -> str:
@@ -119,21 +187,3 @@ def rank_range(low: float, high: float) -> str:
     if pd.isna(low):
         return ""
     return f"{low:.0f}" if low == high else f"{low:.0f}–{high:.0f}"
-
-
-def board_resolution(table: Standings) -> float | None:
-    """The smallest paired difference that the board shows with 80 % power, from the median
-    standard deviation of its pairs' differences; a single row is held against an even one. None
-    where no two differ."""
-    deviations, counts = [], []
-    rows = [*table.preferences] if len(table.models) != 1 else [table.preferences[0], 0.5]
-    for i in range(len(rows)):
-        for j in range(i):
-            difference = rows[i] - rows[j]
-            difference = difference[~np.isnan(difference)]
-            if len(difference) > 1 and np.ptp(difference) > 1e-9:
-                deviations.append(difference.std(ddof=1))
-                counts.append(len(difference))
-    if not deviations:
-        return None
-    return smallest_detectable(float(np.median(deviations)), int(np.median(counts)))

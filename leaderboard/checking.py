@@ -11,11 +11,12 @@ from judges.schema import Output
 from leaderboard.boards import Board
 from leaderboard.controls import control_row, judged_controls
 from leaderboard.judging import is_on_other_texts
-from leaderboard.results import Row, summarise
+from leaderboard.results import Row, judged_on, summarise
 from leaderboard.standings import board_rows
 
 DERIVED = (
-    "is_partial", "is_publishable", "win_rate", "categories", "judges", "verdicts", "answers"
+    "is_partial", "is_publishable", "win_rate", "columns", "categories", "judges", "verdicts",
+    "answers",
 )  # fmt: skip
 """What of a summary follows from the row's files and the board."""
 
@@ -37,7 +38,7 @@ def check_board(board: Board) -> dict[str, str]:
 
 def _row_faults(board: Board, row: Row) -> str:
     summary = row.summary()
-    if summary is None or summary["board"]["hashes"] != dict(board.hashes):
+    if summary is None or not judged_on(board, summary):
         return ""  # it is in no table
     row.info()  # raises where it cannot be read
     outputs = row.outputs() if row.outputs_file.is_file() else {}
@@ -72,5 +73,5 @@ def _same(a: Any, b: Any) -> bool:
     if isinstance(a, dict) and isinstance(b, dict):
         return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
     if isinstance(a, float) and isinstance(b, float):
-        return math.isclose(a, b, rel_tol=0, abs_tol=1e-9)
+        return math.isclose(a, b, rel_tol=0, abs_tol=1e-6)  # a fit ends at its tolerance
     return bool(a == b)

@@ -24,13 +24,19 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Evaluate": {
         "eval": ("leaderboard.commands.eval:Eval", "put a model, or a file of answers, on a board"),
         "show": ("leaderboard.commands.show:Show", "print a board's table"),
-        "compare": ("leaderboard.commands.compare:Compare", "two rows: which is better, how sure?"),
+        "compare": ("leaderboard.commands.compare:Compare", "rows, or answers: which is better?"),
+        "report": ("leaderboard.commands.report:Report", "write a board as one HTML file"),
     },
     "Boards": {
         "board new": ("leaderboard.commands.board:New", "make a board of your own prompts"),
         "board list": ("leaderboard.commands.board:List", "list the boards there are"),
         "board check": ("leaderboard.commands.board:Check", "check a board's files and controls"),
+        "board calibrate": (
+            "leaderboard.commands.board:Calibrate",
+            "freeze what length control needs",
+        ),
         "board import": ("leaderboard.commands.board:Import", "make a board of others' verdicts"),
+        "plan": ("leaderboard.commands.plan:PlanBoard", "which differences can a board show?"),
     },
 }
 COMMANDS = {name: entry for group in GROUPS.values() for name, entry in group.items()}
@@ -59,7 +65,7 @@ def overview() -> str:
     ]
     for group, commands in GROUPS.items():
         lines += ["", f"{group}:"]
-        lines += [f"  {name:<14}{summary}" for name, (_, summary) in commands.items()]
+        lines += [f"  {name:<17}{summary}" for name, (_, summary) in commands.items()]
     lines += [
         "",
         "leaderboard COMMAND --help shows a command's flags. To begin with:",

@@ -1,8 +1,14 @@
-"""Two rows of a board on the same instructions: is one better, by how much, is it sure?"""
+"""Rows of a board on the same instructions: is one better, by how much, is it sure?
+
+What is compared are preferences, that is win rates, whatever column the board ranks by.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -10,34 +16,51 @@ import numpy as np
 from judges.errors import UserError
 from leaderboard.boards import Board, load_board
 from leaderboard.standings import Standings, standings
-from leaderboard.statistics.uncertainty import difference_interval
+from leaderboard.statistics.uncertainty import (
+    ROUNDING,
+    Floats,
+    difference_interval,
+    holm,
+    sign_flip_p,
+)
+
+SIGNIFICANT = 0.05
+Pair = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """The paired difference of two models' win rates: a - b, in fractions.
 
-    `p_value` is of one sign-flip test; `p_holm` is adjusted for every pair of the board, and what
-    `is_separable` rests on.
+    `p_value` is that of the sign-flip test on this difference alone, and `p_holm` the same adjusted
+    for the `n_comparisons` that were made together. `is_separable` is about the board, not about
+    this family: whether the win rates differ at 5 % among all pairs of its rows, over all
+    instructions (`Standings.pairs`, on which ranks by win rate rest). So a small p among few
+    comparisons can go with False.
     """
 
     a: str
     b: str
+    category: str | None = None
     difference: float
     standard_error: float
     low: float
     high: float
+    level: float
     p_value: float
     p_holm: float
+    n_comparisons: int
     n: int
     n_wins: int
-    n_losses: int
     n_ties: int
-    level: float = 0.95
+    n_losses: int
+    is_separable: bool
 
     @property
-    def is_separable(self) -> bool:
-        return self.p_holm <= 1 - self.level + 1e-12  # as in rank_intervals
+    def disagrees(self) -> bool:
+        """Whether interval and test are of two minds about zero, as can be close to 5 %, or where
+        few instructions differ: the interval allows for what was not seen, the test does not."""
+        return (self.low > 0 or self.high < 0) != (self.p_value <= SIGNIFICANT)
 
 
 def compare(
@@ -45,7 +68,7 @@ def compare(
 ) -> Comparison:
     """Compare two rows of a board from their stored verdicts; nothing is judged.
 
-    Raises UserError for a name that is not in the board's table, or two rows without a common
+    Raises UserError for a name that is not ranked on the board, or two rows without a common
     judged instruction.
     """
     loaded = load_board(board, Path(results)) if isinstance(board, str) else board
@@ -54,30 +77,114 @@ def compare(
 
 def compare_in(table: Standings, a: str, b: str) -> Comparison:
     """`compare` on standings that are there already."""
-    if a == b:
-        raise UserError(f"{a} is compared with itself")
-    for name in (a, b):
-        if name in table.left_out:
-            raise UserError(f"the row {name!r} is not in the table ({table.left_out[name]})")
-        if name not in table.models:
-            raise UserError(f"no row {name!r}; the board has: {', '.join(sorted(table.models))}")
-    i, j = table.index(a), table.index(b)
-    difference = table.preferences[i] - table.preferences[j]
-    difference = difference[~np.isnan(difference)]
-    if not len(difference):
-        raise UserError(f"{a} and {b} have no judged instruction in common")
+    check_names(table, (a, b))
+    (pair,) = compare_pairs(table, [(a, b)])
+    return pair
+
+
+def compare_pairs(
+    table: Standings, pairs: Sequence[Pair], categories: Sequence[str] | None = None
+) -> list[Comparison]:
+    """The comparisons of these pairs as one family: `p_holm` is adjusted for all of them.
+
+    With `categories`, one an instruction, every pair is compared within each; a category in which
+    a pair has no judged instruction in common is left out. Raises UserError for a pair that has
+    none on the whole board.
+    """
+    groups: list[tuple[str | None, np.ndarray]] = [
+        (None, np.ones(table.preferences.shape[1], bool))
+    ]
+    if categories is not None:
+        of = np.asarray(categories)
+        groups = [(str(name), of == name) for name in np.unique(of)]
+    made = []
+    for category, held in groups:
+        for a, b in pairs:
+            i, j = table.index(a), table.index(b)
+            difference = table.preferences[i, held] - table.preferences[j, held]
+            difference = difference[~np.isnan(difference)]
+            if len(difference):
+                separable = bool(table.pairs.holm[i, j] <= SIGNIFICANT + ROUNDING)
+                made.append(_comparison(a, b, category, difference, separable))
+            elif category is None:
+                raise UserError(f"{a} and {b} have no judged instruction in common")
+    adjusted = holm([one.p_value for one in made])
+    return [
+        replace(one, p_holm=float(p), n_comparisons=len(made))
+        for one, p in zip(made, adjusted, strict=True)
+    ]
+
+
+def _comparison(
+    a: str, b: str, category: str | None, difference: Floats, is_separable: bool
+) -> Comparison:
+    """One comparison that is a family of its own."""
+    # Means of the same votes can differ in the last bit, which is no difference.
+    difference = np.where(np.abs(difference) <= ROUNDING, 0.0, difference)
     interval = difference_interval(difference)
+    # No finite sample makes a p of 0; that of thousands of like signs is just too small to store.
+    p_value = max(sign_flip_p(difference), sys.float_info.min)
     return Comparison(
         a=a,
         b=b,
+        category=category,
         difference=interval.value,
         standard_error=interval.standard_error,
         low=interval.low,
         high=interval.high,
-        p_value=float(table.pairs.p_value[i, j]),
-        p_holm=float(table.pairs.holm[i, j]),
-        n=len(difference),
+        level=interval.level,
+        p_value=p_value,
+        p_holm=p_value,
+        n_comparisons=1,
+        n=interval.n,
         n_wins=int((difference > 0).sum()),
-        n_losses=int((difference < 0).sum()),
         n_ties=int((difference == 0).sum()),
+        n_losses=int((difference < 0).sum()),
+        is_separable=is_separable,
     )
+
+
+def pairs_of(table: Standings, names: Sequence[str], baseline: str | None = None) -> list[Pair]:
+    """The pairs to compare, in the order of the table: each row with the baseline, or each with
+    every row below it. Two names stay as they are given; none stand for all ranked rows.
+
+    Raises UserError for a name that is not ranked, is doubled, or has nothing to be compared with.
+    """
+    check_names(table, names)
+    if baseline is not None:
+        check_names(table, [baseline])
+    ordered = [m for m in table.frame["model"] if m in (names or table.models)]
+    if baseline is not None:
+        pairs = [(model, baseline) for model in ordered if model != baseline]
+    else:
+        pairs = list(combinations(names if len(names) == 2 else ordered, 2))
+    if not pairs:
+        held = names[0] if names else baseline or (ordered[0] if ordered else "no row")
+        raise UserError(
+            f"{held} is compared with nothing else; the ranked rows are: {_ranked(table)}"
+        )
+    return pairs
+
+
+def check_names(table: Standings, names: Sequence[str]) -> None:
+    """Raises UserError for a name that is doubled or is not that of a ranked row."""
+    for n, name in enumerate(names):
+        if name in names[:n]:
+            raise UserError(f"{name} is compared with itself")
+        if name in table.models:
+            continue
+        if name in table.left_out:
+            raise UserError(
+                f"the row {name!r} is not in the table ({table.left_out[name]}); the ranked rows "
+                f"are: {_ranked(table)}"
+            )
+        if name in set(table.frame["model"]):
+            raise UserError(
+                f"the row {name!r} is not ranked: too many verdicts are missing, or the figure that "
+                f"the board ranks by is; the ranked rows are: {_ranked(table)}"
+            )
+        raise UserError(f"no row {name!r}; the board has: {_ranked(table)}")
+
+
+def _ranked(table: Standings) -> str:
+    return ", ".join(sorted(table.models)) or "none"

@@ -76,6 +76,7 @@ def create_board(recipe: Recipe, results: Path, watch: Watch = SILENT) -> Board:
     settings = source.settings if source else Settings(references=())
     is_other = recipe.prompts or recipe.judges or recipe.panel
     settings = replace(settings, title=recipe.name, note="" if is_other else settings.note)
+    settings = replace(settings, headline="win_rate")  # the new board is not calibrated yet
     if recipe.orders is not None:
         settings = replace(settings, orders=recipe.orders)
     panel, files = _panel(recipe, source, instructions, settings.orders)

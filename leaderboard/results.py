@@ -29,6 +29,7 @@ from judges.panel import panel_preferences
 from judges.records import digest, read_records, to_line, validated, write_atomic
 from judges.schema import Annotation, Instruction, Order, Output
 from leaderboard.boards import Board
+from leaderboard.columns import figures
 from leaderboard.evalset import read_outputs
 from leaderboard.statistics.winrate import WinRate, by_category, win_rate
 
@@ -98,9 +99,16 @@ class _Stored:
         n_length_stopped: int
         mean_characters: float | None
 
+    @dataclass(frozen=True, slots=True)
+    class Figure:
+        value: float | None
+        low: float | None = None
+        high: float | None = None
+
     board: Board
     is_partial: bool
     win_rate: Rate
+    columns: Mapping[str, Figure]
     answers: Answers
     manifest: Mapping[str, Any] | None
 
@@ -192,8 +200,12 @@ class Row:
 
 def write_json(path: Path, value: object) -> None:
     """A JSON file, replaced in one step."""
-    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
-    write_atomic(path, text + "\n")
+    write_atomic(path, json_text(value))
+
+
+def json_text(value: object) -> str:
+    """A value as our JSON files hold it."""
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -305,6 +317,7 @@ def summarise(
             for name, rate in by_category(items[[*RATE_COLUMNS, "category"]]).items()
         },
         "judges": {judge: rate_json(win_rate(its[RATE_COLUMNS])) for judge, its in alone.items()},
+        "columns": {name: of.json() for name, of in figures(board, items, outputs).items()},
         "verdicts": {
             "n": len(verdicts),
             "n_missing": len(missing),
@@ -319,6 +332,13 @@ def summarise(
         "cost_usd": 0.0,
         "manifest": None if manifest is None else asdict(manifest),
     }
+
+
+def judged_on(board: Board, summary: Mapping[str, Any]) -> bool:
+    """Whether a summary's verdicts are those that the board would ask for now; its
+    length-controlled figures may be of before a calibration."""
+    hashes = dict(summary["board"]["hashes"])
+    return {**hashes, "columns": ""} == {**board.hashes, "columns": ""}
 
 
 def is_publishable(rate: WinRate) -> bool:

@@ -1,14 +1,15 @@
 """All rows of a board side by side: what compares rows is derived here and stored with none.
 
-A newcomer changes ranks and ties, never anybody's figures. Ranks are intervals: 1 + the number of
-models that are significantly better … N - the number that are significantly worse, by paired tests
-over the instructions, Holm-adjusted.
+A newcomer changes ranks and ties, never anybody's figures. Ranks are by the board's headline, and
+intervals: 1 + the number of models that are significantly better … N - the number that are
+significantly worse, by paired tests over the instructions, Holm-adjusted.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,10 +20,12 @@ from filelock import FileLock
 from judges.errors import UserError
 from judges.records import write_atomic
 from leaderboard.boards import Board
-from leaderboard.results import RATE_COLUMNS, Row, is_publishable, row_items
+from leaderboard.columns import board_columns, by_instruction, figure, figures
+from leaderboard.results import RATE_COLUMNS, Row, is_publishable, judged_on, row_items
 from leaderboard.statistics.ranking import (
     Pairs,
     paired_differences,
+    paired_estimates,
     rank_intervals,
     ranks,
     tie_groups,
@@ -32,9 +35,10 @@ from leaderboard.user_files import RESERVED
 
 COLUMNS = (
     "rank", "rank_low", "rank_high", "tie_group", "model", "status", "win_rate", "standard_error",
-    "low", "high", "discrete_win_rate", "n_wins", "n_losses", "n_draws", "n_judged", "n_items",
-    "bound_low", "bound_high", "mean_characters", "n_empty", "n_length_stopped", "is_publishable",
-    "group", "link",
+    "low", "high", "lc_joint", "lc_joint_low", "lc_joint_high", "lc_alpaca_eval",
+    "lc_alpaca_eval_low", "lc_alpaca_eval_high", "discrete_win_rate", "n_wins", "n_losses",
+    "n_draws", "n_judged", "n_items", "bound_low", "bound_high", "mean_characters", "n_empty",
+    "n_length_stopped", "is_publishable", "group", "link",
 )  # fmt: skip
 """Columns of leaderboard.csv and of `Standings.frame`; rates and intervals are fractions."""
 
@@ -50,6 +54,7 @@ class Standings:
     preferences: np.ndarray
     """Mean preference by ranked model and instruction, (models, instructions), NaN: missing."""
     pairs: Pairs
+    """Of the win rates, whatever the board ranks by."""
     left_out: dict[str, str]
     """Rows that are in no table, and why."""
 
@@ -73,8 +78,10 @@ def standings(board: Board) -> Standings:
     instructions, judged on a board of other content, or that cannot be read, are left out.
     """
     place = {instruction.id: n for n, instruction in enumerate(board.instructions)}
+    headline = board.settings.headline
     records: list[dict[str, Any]] = []
     ranked: dict[str, np.ndarray] = {}
+    influences: dict[str, np.ndarray] = {}
     left_out = {
         path.parent.name: "answers only; judge them with --only judge"
         for path in sorted(board.path.glob("*/outputs.jsonl"))
@@ -83,12 +90,13 @@ def standings(board: Board) -> Standings:
     if len(board.settings.references) == 1:
         records.append(_reference_record(board))
         ranked[board.settings.references[0]] = np.full(len(place), 0.5)
+        influences[board.settings.references[0]] = np.zeros(len(place))
     for row in board_rows(board):
         try:
             summary = row.summary()
             if summary is None:  # another run has just begun to make it anew
                 continue
-            if summary["board"]["hashes"] != dict(board.hashes):
+            if not judged_on(board, summary):
                 left_out[row.name] = "judged on a board of this name with other content"
             elif summary["is_partial"]:
                 n = summary["answers"]["n"]
@@ -97,9 +105,21 @@ def standings(board: Board) -> Standings:
                 # The rate is that of the verdicts as they are now, whatever the summary says.
                 items = row_items(board, row.annotations(), board.instructions)
                 rate = win_rate(items[RATE_COLUMNS])
-                records.append(_record(row, rate, summary["answers"]))
-                if is_publishable(rate):
-                    ranked[row.name] = _by_instruction(items, place)
+                if summary["board"]["hashes"] != dict(board.hashes):  # calibrated since
+                    found = figures(board, items, row.outputs())
+                    summary["columns"] = {name: of.json() for name, of in found.items()}
+                records.append(_record(row, rate, summary))
+                if not is_publishable(rate):
+                    continue
+                if headline != "win_rate":
+                    # The tests need what a summary does not hold.
+                    strength = summary["columns"].get(headline, {}).get("strength")
+                    ranks_by = figure(board, headline, items, row.outputs(), strength)
+                    if ranks_by.value is None or ranks_by.influence is None:
+                        continue
+                    records[-1] |= _figure_cells(headline, ranks_by.json())
+                    influences[row.name] = ranks_by.influence
+                ranked[row.name] = by_instruction(board, items)
         except UserError as error:
             left_out[row.name] = str(error)
     preferences = np.array(list(ranked.values())).reshape(len(ranked), len(place))
@@ -108,8 +128,11 @@ def standings(board: Board) -> Standings:
     frame.index.name = None
     if ranked:
         names = list(ranked)
-        values = frame.loc[names, "win_rate"].to_numpy(float)
-        low, high = rank_intervals(pairs)
+        values = frame.loc[names, headline].to_numpy(float)
+        deciding = pairs
+        if headline != "win_rate":
+            deciding = paired_estimates(values, np.array([influences[name] for name in names]))
+        low, high = rank_intervals(deciding)
         # The tests are on common instructions, the value on a row's own: where verdicts are missing,
         # the rank by value can lie outside what the tests leave open.
         rank = ranks(values)
@@ -117,25 +140,19 @@ def standings(board: Board) -> Standings:
         frame.loc[names, "rank"] = rank
         frame.loc[names, "rank_low"], frame.loc[names, "rank_high"] = low, high
         frame.loc[names, "tie_group"] = tie_groups(values, low, high)
-    frame = frame.sort_values(["rank", "win_rate", "model"], ascending=[True, False, True])
+    frame = frame.sort_values(["rank", headline, "model"], ascending=[True, False, True])
     frame = frame.reset_index(drop=True)
     whole = ["rank", "rank_low", "rank_high", "tie_group"]
     frame[whole] = frame[whole].astype("Int64")  # whole numbers, though some are missing
     return Standings(frame, tuple(ranked), preferences, pairs, left_out)
 
 
-def _by_instruction(items: pd.DataFrame, place: dict[str, int]) -> np.ndarray:
-    """The mean preference over an instruction's references, NaN where one is not judged."""
-    at = items["instruction_id"].map(place).to_numpy(int)
-    total = np.bincount(at, items["preference"].to_numpy(float), minlength=len(place))
-    mean: np.ndarray = total / np.bincount(at, minlength=len(place))
-    return mean
-
-
-def _record(row: Row, rate: WinRate, answers: dict[str, Any]) -> dict[str, Any]:
-    info = row.info()
+def _record(row: Row, rate: WinRate, summary: dict[str, Any]) -> dict[str, Any]:
+    info, answers, cells = row.info(), summary["answers"], _rate_cells(rate)
+    for column, found in summary["columns"].items():
+        cells |= _figure_cells(column, found)
     return {
-        **_rate_cells(rate),
+        **cells,
         "model": row.name,
         "status": info.status,
         **{key: answers[key] for key in ("mean_characters", "n_empty", "n_length_stopped")},
@@ -148,8 +165,11 @@ def _record(row: Row, rate: WinRate, answers: dict[str, Any]) -> dict[str, Any]:
 def _reference_record(board: Board) -> dict[str, Any]:
     name = board.settings.references[0]
     lengths = [output.characters for output in board.references[name].values()]
+    cells = _rate_cells(reference_win_rate(len(board.instructions)))
+    for column in board_columns(board):  # by definition, as its win rate
+        cells |= _figure_cells(column, {"value": 0.5, "low": 0.5, "high": 0.5})
     return {
-        **_rate_cells(reference_win_rate(len(board.instructions))),
+        **cells,
         "model": name,
         "status": "reference",
         "mean_characters": float(np.mean(lengths)),
@@ -163,6 +183,16 @@ def _reference_record(board: Board) -> dict[str, Any]:
 
 def _rate_cells(rate: WinRate) -> dict[str, Any]:
     return {**asdict(rate), "win_rate": rate.value, "discrete_win_rate": rate.discrete}
+
+
+def _figure_cells(column: str, found: Mapping[str, Any]) -> dict[str, Any]:
+    if found["value"] is None:
+        return {}
+    return {
+        column: found["value"],
+        f"{column}_low": found["low"],
+        f"{column}_high": found["high"],
+    }
 
 
 def write_leaderboard(board: Board) -> Standings:

@@ -8,7 +8,7 @@ import json
 import re
 import textwrap
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from judges.errors import UserError
 from judges.reading import printable
 from leaderboard.boards import Board
 from leaderboard.card import rank_range
+from leaderboard.columns import LENGTH_CONTROLLED, board_columns, column_absent
 from leaderboard.results import RATE_COLUMNS, Row, row_items
 from leaderboard.standings import COLUMNS, Standings, board_rows, safe_cell
 from leaderboard.statistics.winrate import WinRate, by_category, reference_win_rate
@@ -39,8 +40,10 @@ _HEADERS = {
     "tie_group": "group of ties",
     "standard_error": "SE",
     "bounds": "if missing lost / won",
+    "lc_joint": "lc_joint",
+    "lc_alpaca_eval": "lc_alpaca_eval",
 }
-_NUMBERS = re.compile(r"[-+−±–.,/$%\d\s\[\]…]*")
+_NUMBERS = re.compile(r"[-+−±–.,/$%<†*\d\s\[\]…]*")
 CHOICES = tuple(dict.fromkeys([*SHOWN, "judged", "bounds", *COLUMNS]))
 
 
@@ -60,6 +63,29 @@ def chosen_columns(columns: Sequence[str], form: Format) -> list[str]:
     return chosen
 
 
+def usual_columns(board: Board) -> list[str]:
+    """What is shown unless other columns are asked for: the one that ranks comes first."""
+    headline = board.settings.headline
+    figures = [c for c in ("win_rate", *board_columns(board)) if c != headline]
+    at = SHOWN.index("win_rate")
+    return [*SHOWN[:at], headline, *figures, *SHOWN[at + 1 :]]
+
+
+def absent_columns(board: Board, columns: Sequence[str]) -> str:
+    """Why the board lacks a length-controlled column, one line each: lc_joint, that every board
+    with one reference can have, the published recipe where verdicts were imported, and whatever
+    `columns` asks for."""
+    wanted = {"lc_joint", *columns} | ({"lc_alpaca_eval"} if board.is_recorded else set())
+    reasons = {c: column_absent(board, c) for c in LENGTH_CONTROLLED if c in wanted}
+    return "\n".join(f"no {column}: {why}" for column, why in reasons.items() if why)
+
+
+def _cell(board: Board, record: pd.Series, name: str) -> str:
+    if name in LENGTH_CONTROLLED and column_absent(board, name):
+        return "not calibrated" if name == "lc_joint" else "absent"
+    return display(record, name)
+
+
 def render(board: Board, rows: pd.DataFrame, columns: Sequence[str], form: Format) -> str:
     """The rows as text. CSV and JSON hold fractions in full, the others percent as displayed.
 
@@ -67,8 +93,8 @@ def render(board: Board, rows: pd.DataFrame, columns: Sequence[str], form: Forma
     """
     if form in DATA:
         return data(row_records(rows, columns), form)
-    chosen = chosen_columns(columns, form)
-    body = [[display(record, name) for name in chosen] for _, record in rows.iterrows()]
+    chosen = chosen_columns(columns or usual_columns(board), form)
+    body = [[_cell(board, record, name) for name in chosen] for _, record in rows.iterrows()]
     headers = [_HEADERS.get(name, name.replace("_", " ")) for name in chosen]
     return emit(headers, body, form, caption(board))
 
@@ -111,7 +137,16 @@ def display(record: pd.Series, name: str) -> str:
         return ""
     if name == "win_rate":
         return _rate(value, record["low"], record["high"])
-    if name in ("standard_error", "low", "high", "discrete_win_rate", "bound_low", "bound_high"):
+    if name in LENGTH_CONTROLLED:
+        return _rate(value, record[f"{name}_low"], record[f"{name}_high"])
+    if name.rpartition("_")[0] in LENGTH_CONTROLLED or name in (
+        "standard_error",
+        "low",
+        "high",
+        "discrete_win_rate",
+        "bound_low",
+        "bound_high",
+    ):
         return f"{100 * value:.1f}"
     return f"{value:.0f}" if isinstance(value, int | float) else str(value)
 
@@ -191,20 +226,26 @@ def caption(board: Board) -> str:
     )
 
 
-def latex(headers: Sequence[str], body: Sequence[Sequence[str]], text: str) -> str:
-    """A booktabs table."""
+def latex(
+    headers: Sequence[str], body: Sequence[Sequence[str]], text: str, bold: Collection[int] = ()
+) -> str:
+    """A booktabs table; `bold` are the numbers of the rows in bold type."""
     align = "".join("r" if numeric else "l" for numeric in _numeric(headers, body))
     lines = ["\\begin{table}[t]", "\\centering", f"\\caption{{{text}}}"]
     lines += [f"\\begin{{tabular}}{{{align}}}", "\\toprule"]
     lines += [" & ".join(map(_tex, headers)) + " \\\\", "\\midrule"]
-    lines += [" & ".join(map(_tex, row)) + " \\\\" for row in body]
+    cells = [[_tex(cell) for cell in row] for row in body]
+    for n in bold:
+        cells[n] = [f"\\textbf{{{cell}}}" for cell in cells[n]]
+    lines += [" & ".join(row) + " \\\\" for row in cells]
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", "\\end{table}"])
 
 
 _TEX = {
     "\\": "\\textbackslash{}", "±": "$\\pm$", "–": "--", "−": "$-$", "~": "\\textasciitilde{}",
     "^": "\\textasciicircum{}", "<": "\\textless{}", ">": "\\textgreater{}", "|": "\\textbar{}",
-    "[": "{[}", "]": "{]}", "\n": " ", **{c: f"\\{c}" for c in "&%$#_{}"},
+    "[": "{[}", "]": "{]}", "†": "\\dag{}", "\n": " ",
+    **{c: f"\\{c}" for c in "&%$#_{}"},
 }  # fmt: skip
 
 

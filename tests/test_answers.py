@@ -193,3 +193,15 @@ def test_two_instructions_of_one_text_need_ids(tmp_path, leaderboard):
     answers = write_rows(tmp_path / "a.json", [{"instruction": "And now?", "output": "x"}])
     run = leaderboard("eval", answers, "--board", "twins", "--results", tmp_path)
     refused(run, "row 1: several instructions have this text; give `instruction_id`")
+
+
+def test_a_rows_own_outputs_are_an_answers_file(results, add_row, tmp_path, leaderboard):
+    add_row("mine", good_answers())
+    own = results / "toy/mine/outputs.jsonl"
+    run = leaderboard("eval", own, "--name", "again", "--board", "toy", "--results", results)
+    assert run.code == 0, run.err
+    lines = [json.loads(line) for line in own.read_text("utf-8").splitlines()]
+    other = write_rows(tmp_path / "other.jsonl", [line | {"prompt": "0" * 16} for line in lines])
+    refused(leaderboard("eval", other, "--board", "toy", "--results", results), "another prompt")
+    short = write_rows(tmp_path / "short.jsonl", [line | {"length": 9} for line in lines])
+    refused(leaderboard("eval", short, "--board", "toy", "--results", results), "only the length")

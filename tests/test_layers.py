@@ -52,6 +52,7 @@ LAYERS = {
         "controls": 2,
         "checking": 2,
         "calibration": 2,
+        "calibrating": 2,
         "columns": 2,
         "standings": 2,
         "seed_groups": 2,

@@ -21,7 +21,7 @@ def names(requirements: list[str]) -> set[str]:
 
 
 def test_the_core_pulls_no_model_library_no_provider_and_no_site() -> None:
-    heavy = {"torch", "transformers", "vllm", "openai", "anthropic", "gradio", "scikit-learn"}
+    heavy = {"torch", "transformers", "vllm", "openai", "anthropic", "gradio"}
     assert names(PROJECT["dependencies"]) & heavy == set()
 
 

@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as npst
 from leaderboard.statistics.ranking import (
     Pairs,
     paired_differences,
+    paired_estimates,
     rank_intervals,
     ranks,
     tie_groups,
@@ -187,3 +188,41 @@ def test_bad_displays_are_refused() -> None:
         tie_groups([0.5], [1, 2], [1, 2])
     with pytest.raises(ValueError, match="one dimension"):
         ranks([[0.5]])
+
+
+# ------------------------------------------------------------------------------- fitted estimates
+def test_estimates_that_are_plain_means_are_tested_as_means() -> None:
+    """With the deviations as influence, the difference is that of the means and p nearly so."""
+    rng = np.random.default_rng(4)
+    preferences = np.clip(rng.normal([[0.3], [0.5], [0.52]], 0.2, (3, 400)), 0, 1)
+    values = preferences.mean(axis=1)
+    pairs = paired_estimates(values, preferences - values[:, None])
+    means = paired_differences(preferences)
+    np.testing.assert_allclose(pairs.difference, means.difference, atol=1e-12)
+    np.testing.assert_allclose(pairs.p_value, means.p_value, rtol=0.15, atol=1e-9)
+    np.testing.assert_array_equal(pairs.n_common, means.n_common)
+
+
+@given(matrices)
+def test_estimates_are_tested_alike_from_both_sides(preferences: Floats) -> None:
+    values = np.nan_to_num(np.clip(np.nanmax(np.nan_to_num(preferences), axis=1), 0, 1))
+    pairs = paired_estimates(values, preferences - 0.5)
+    np.testing.assert_array_equal(pairs.difference, -pairs.difference.T)
+    np.testing.assert_array_equal(pairs.p_value, pairs.p_value.T)
+    assert np.all((pairs.p_value >= 0) & (pairs.p_value <= 1))
+    assert np.all(np.diag(pairs.holm) == 1)
+
+
+def test_equal_estimates_cannot_be_told_apart() -> None:
+    influence = np.zeros((2, 50))
+    pairs = paired_estimates(np.array([0.5, 0.5]), influence)
+    assert pairs.p_value[0, 1] == 1
+    apart = paired_estimates(np.array([0.9, 0.1]), influence)
+    assert apart.p_value[0, 1] < 0.001
+
+
+def test_estimates_of_bad_shapes_and_ranges_are_refused() -> None:
+    with pytest.raises(ValueError, match="do not go with"):
+        paired_estimates(np.array([0.5]), np.zeros((2, 5)))
+    with pytest.raises(ValueError, match=r"in \[0, 1\]"):
+        paired_estimates(np.array([0.5, 1.5]), np.zeros((2, 5)))

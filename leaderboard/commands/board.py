@@ -12,12 +12,13 @@ import tyro
 from judges.base import Orders
 from judges.errors import UserError
 from judges.reading import printable
-from leaderboard.boards import load_board
+from leaderboard.boards import Column, load_board
+from leaderboard.calibrating import calibrate_board, describe_calibration
 from leaderboard.catalogue import board_names, packaged_boards
 from leaderboard.checking import check_board
 from leaderboard.commands.console import Console
 from leaderboard.commands.flags import shown
-from leaderboard.controls import describe_controls, run_controls
+from leaderboard.controls import control_results, describe_controls, run_controls
 from leaderboard.create import Recipe, create_board
 from leaderboard.standings import board_rows, standings
 from leaderboard.table import grid
@@ -132,6 +133,39 @@ class Check:
 
 
 @dataclass(frozen=True)
+class Calibrate:
+    """Freeze what the length-controlled column lc_joint needs, from rows that are judged.
+
+    Once a board: from then on no new row moves another's figure. Nothing is asked of a model, but
+    that the board's controls are judged where they are not yet.
+    """
+
+    name: Annotated[str, tyro.conf.Positional, shown("BOARD")]
+    """The board's name."""
+    models: Annotated[tuple[str, ...], tyro.conf.Positional, shown("ROW…")] = ()
+    """The rows to calibrate from, 8 at least; all the ranked ones where none is named."""
+    results: Annotated[Path, shown("FOLDER")] = Path("results")
+    """The folder that the boards lie in."""
+    headline: Annotated[Column | None, shown("win_rate|lc_joint|lc_alpaca_eval")] = None
+    """The column that ranks from now on."""
+    overwrite: bool = False
+    """Calibrate a board anew, which moves every figure of the column."""
+
+    def run(self) -> int:
+        board = calibrate_board(
+            self.name,
+            self.results,
+            models=self.models,
+            headline=self.headline,
+            overwrite=self.overwrite,
+            watch=Console(),
+        )
+        print(describe_calibration(board))
+        print(describe_controls(board, control_results(board)))
+        return 0
+
+
+@dataclass(frozen=True)
 class Import:
     """Make a board of verdicts that were made elsewhere."""
 
@@ -143,14 +177,37 @@ class Import:
     """The board's name, if not the folder's."""
     annotator: Annotated[str | None, shown("NAME")] = None
     """Which judge's verdicts, where there are several."""
+    difficulty: Annotated[Path | None, shown("FILE")] = None
+    """AlpacaEval's instruction_difficulty.csv: with --gamed, the board gets the column
+    lc_alpaca_eval."""
+    gamed: Annotated[Path | None, shown("FILE")] = None
+    """AlpacaEval's verdicts on longer and shorter versions of the reference, df_gamed.csv."""
+    by_position: bool = False
+    """Take the n-th difficulty for a row's n-th verdict, as the published figures do: they are
+    shifted where a row has gaps."""
+    headline: Annotated[Column, shown("win_rate|lc_alpaca_eval")] = "win_rate"
+    """The column that ranks."""
     results: Annotated[Path, shown("FOLDER")] = Path("results")
     """The folder that the boards lie in."""
 
     def run(self) -> int:
-        from leaderboard.interop.alpaca_eval import import_alpaca_eval
+        from leaderboard.interop.alpaca_eval import LengthControlFiles, import_alpaca_eval
 
+        if (self.difficulty is None) != (self.gamed is None):
+            raise UserError("--difficulty and --gamed go together")
+        files = None
+        if self.difficulty is not None and self.gamed is not None:
+            alignment: Literal["position", "instruction"]
+            alignment = "position" if self.by_position else "instruction"
+            files = LengthControlFiles(self.difficulty, self.gamed, alignment)
         board = import_alpaca_eval(
-            self.folder, self.results, name=self.name, annotator=self.annotator, watch=Console()
+            self.folder,
+            self.results,
+            name=self.name,
+            annotator=self.annotator,
+            length_control=files,
+            headline=self.headline,
+            watch=Console(),
         )
         rows = len(board_rows(board))
         print(f"{board.path}: {len(board.instructions)} instructions, {rows} recorded rows")

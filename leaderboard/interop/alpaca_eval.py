@@ -15,17 +15,18 @@ from __future__ import annotations
 import math
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from judges.errors import UserError
 from judges.records import digest, to_line, write_atomic
 from judges.schema import Annotation, Instruction, Message, Output
 from leaderboard import __version__
-from leaderboard.boards import Board, Settings, load_board, write_board
-from leaderboard.results import Manifest, ModelInfo, Row, summarise, write_annotations
+from leaderboard.boards import Board, Column, Settings, load_board, write_board
+from leaderboard.calibration import LC_ALPACA_EVAL, LcAlpacaEvalFile, import_lc_alpaca_eval
+from leaderboard.results import Manifest, ModelInfo, Row, json_text, summarise, write_annotations
 from leaderboard.standings import write_leaderboard
 from leaderboard.user_files import check_name, read_rows, safe_name
 from leaderboard.watch import SILENT, Watch
@@ -46,6 +47,18 @@ class Verdict:
     length: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class LengthControlFiles:
+    """AlpacaEval's two files for its length control, and how rows meet the difficulties."""
+
+    difficulty: Path
+    gamed: Path
+    alignment: Literal["instruction", "position"] = "instruction"
+
+    def read(self, ids: Sequence[str]) -> LcAlpacaEvalFile:
+        return import_lc_alpaca_eval(self.difficulty, self.gamed, ids, self.alignment)
+
+
 @dataclass(slots=True)
 class Found:
     """What an import has read: everything by instruction id."""
@@ -64,11 +77,13 @@ def import_alpaca_eval(
     *,
     name: str | None = None,
     annotator: str | None = None,
+    length_control: LengthControlFiles | None = None,
+    headline: Column = "win_rate",
     watch: Watch = SILENT,
 ) -> Board:
     """Make a board of recorded verdicts from a folder of AlpacaEval's, with one row a model.
 
-    Raises UserError when the folder holds neither layout, several judges' verdicts and no
+    With `length_control` it has the column lc_alpaca_eval, which can be the headline. Raises UserError when the folder holds neither layout, several judges' verdicts and no
     `annotator` that names one, or a preference outside AlpacaEval's encoding.
     """
     board_name = check_name(name or safe_name(folder.resolve().name), "the board's name")
@@ -85,7 +100,14 @@ def import_alpaca_eval(
         check_name(model, "the model's name")
     check_name(found.reference, "the reference's name")
     # Neither title nor note: a live board that is made from this one would inherit them.
-    settings = Settings(references=(found.reference,), orders="random")
+    settings = Settings(references=(found.reference,), orders="random", headline=headline)
+    files: dict[str, Path | str] = {}
+    if found.published is not None:
+        files["published.csv"] = found.published
+    if length_control is not None:
+        files[LC_ALPACA_EVAL] = json_text(asdict(length_control.read(list(found.instructions))))
+    elif headline != "win_rate":
+        raise UserError(f"--headline {headline} needs --difficulty and --gamed")
     if (results / board_name).exists():
         raise UserError(f"{results / board_name} is there already; choose another --name")
     results.mkdir(parents=True, exist_ok=True)
@@ -97,7 +119,7 @@ def import_alpaca_eval(
             tuple(found.instructions.values()),
             {found.reference: found.reference_outputs},
             {"judges": [{"kind": "recorded", "name": found.annotator}]},
-            {} if found.published is None else {"published.csv": found.published},
+            files,
         )
         board = load_board(board_name, aside)
         for model, verdicts in watch.track(found.models.items(), len(found.models), "importing"):

@@ -10,183 +10,280 @@ the model's rows. The figure is the mean of the predicted p with the length term
 verdicts on the reference's own longer and shorter versions ("gamed") are added with a weight of
 0.1 each and without the term c: they pull a and b towards values under which length alone wins
 nothing. An L1 penalty is put on the three coefficients, its strength chosen by cross-validation.
+
+The published figures are those of liblinear, stopped at a tolerance of 1e-4, so the last fit is
+liblinear's; the fits of the cross-validation, which only choose among ten strengths, are our own.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from leaderboard.statistics.uncertainty import Floats, influence_interval
 
 STRENGTHS = np.logspace(-4, 4, 10)
 """The inverse strengths C of the penalty that cross-validation chooses among."""
 N_FOLDS = 5
 GAMED_WEIGHT = 0.1
-_TOLERANCE = 1e-10
+_TOLERANCE = 1e-12  # a fit ends when a step improves its objective by a smaller share
+_ROUNDING = 1e-14
+
+
+class Coefficients(NamedTuple):
+    """The coefficients a, b and c of the model: of the length, the difficulty and the constant."""
+
+    length: float
+    difficulty: float
+    model: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GamedRows:
     """Verdicts on the reference's own longer and shorter versions, all against the reference.
 
-    Arrays of one length: preference in [0, 1], the lengths, the instruction's difficulty, and the
-    version's name, since lengths are scaled within a version.
+    Arrays of one length: preference in [0, 1] or NaN, the lengths, the instruction's difficulty,
+    the version's name, since lengths are scaled within a version, and the instruction's number.
     """
 
-    preference: np.ndarray
-    len_model: np.ndarray
-    len_reference: np.ndarray
-    difficulty: np.ndarray
-    version: np.ndarray
+    preference: Floats
+    len_model: NDArray[Any]
+    len_reference: NDArray[Any]
+    difficulty: Floats
+    version: NDArray[Any]
+    instruction: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LengthControlled:
-    """A length-controlled win rate with the model it rests on.
+    """A length-controlled win rate as a fraction, with its interval and the fit it rests on.
 
-    `standard_error` is the published one: the spread of the predictions over the instructions. It
-    knows nothing of the error of the fit and is far too small; see docs/statistics.md.
+    `n` is the number of instructions. `influence`, shape (n,), is what each adds to the value,
+    times n, and NaN where the preference is missing; the standard error and the interval are those
+    of `influence_interval`. `published_standard_error` is the one that AlpacaEval publishes, the
+    spread of the predictions alone: it leaves out the error of the fit and is far too small.
+    `strength` is the C of the fit.
     """
 
     value: float
     standard_error: float
-    length: float
-    difficulty: float
-    model: float
-    strength: float
+    low: float
+    high: float
+    level: float
     n: int
+    published_standard_error: float
+    coefficients: Coefficients
+    strength: float
+    influence: Floats = field(compare=False, repr=False)
 
 
 def lc_alpaca_eval(
-    preference: np.ndarray,
-    len_model: np.ndarray,
-    len_reference: np.ndarray,
-    difficulty: np.ndarray,
+    preference: Floats,
+    len_model: NDArray[Any],
+    len_reference: NDArray[Any],
+    difficulty: Floats,
     gamed: GamedRows,
     *,
+    instruction: NDArray[np.int64] | None = None,
     strength: float | None = None,
+    level: float = 0.95,
 ) -> LengthControlled:
-    """The published length-controlled win rate of one model, as a fraction.
+    """The published length-controlled win rate of one model other than the reference.
 
-    Arrays of shape (n,), one entry an instruction that the model was judged on; a preference is in
-    [0, 1], or NaN where the verdict is missing: such a row is not fitted, but predicted. `strength`
-    fixes C in place of the cross-validation. Raises ValueError for arrays of different lengths, or
-    lengths that do not vary.
+    Arrays of shape (n,), one entry an instruction; a preference is in [0, 1], or NaN where the
+    verdict is missing: such a row is predicted, but not fitted. `instruction` holds their numbers
+    as `gamed` has them, 0 to n - 1 unless given: the standard error takes the gamed rows of an
+    instruction together with its own. `strength` fixes C in place of the cross-validation.
+
+    The published figure of a model that lacks rows takes the difficulties in order, as if the last
+    rows were the ones that are missing: pass the first n of all difficulties to get it.
+
+    Raises ValueError for arrays of different lengths, numbers that are missing or out of range, no
+    preference at all, fewer than five rows to cross-validate, and lengths that do not vary.
     """
-    arrays = (preference, len_model, len_reference, difficulty)
-    if len({len(array) for array in arrays}) != 1:
-        raise ValueError("preference, lengths and difficulty must have one entry an instruction")
-    own = np.column_stack(
-        [scaled_length(len_model, len_reference), difficulty, np.ones(len(preference))]
-    )
-    parts = np.empty(len(gamed.preference))
+    own = _rows(preference, scaled_length(len_model, len_reference), difficulty, 1.0)
+    scaled = np.empty(len(gamed.version))
     for version in np.unique(gamed.version):
         of = gamed.version == version
-        parts[of] = scaled_length(gamed.len_model[of], gamed.len_reference[of])
-    others = np.column_stack([parts, gamed.difficulty, np.zeros(len(parts))])
-    features = np.vstack([others, own])
-    target = np.concatenate([gamed.preference, preference])
-    weight = np.concatenate([np.full(len(others), GAMED_WEIGHT), np.ones(len(own))])
-    held = ~np.isnan(target)
-    features, target, weight = features[held], target[held], weight[held]
+        scaled[of] = scaled_length(gamed.len_model[of], gamed.len_reference[of])
+    others = _rows(gamed.preference, scaled, gamed.difficulty, 0.0)
+    n, judged = len(own), ~np.isnan(own[:, 0])
+    if not judged.any():
+        raise ValueError("no preference is there")
+    cluster = _clusters(instruction, gamed.instruction, n)
+    rows = np.vstack([others, own])
+    held = ~np.isnan(rows[:, 0])
+    target, features = rows[held, 0], rows[held, 1:]
+    weight = np.repeat([GAMED_WEIGHT, 1.0], [len(others), n])[held]
     if strength is None:
         strength = choose_strength(features, target, weight)
-    coefficients = fit_l1_logistic(features, target, weight, strength)
-    predicted = _logistic(own[:, 1:] @ coefficients[1:])
+    coefficients = fit_liblinear(features, target, weight, strength)
+
+    predicted = expit(own[:, 2:] @ coefficients[1:])
+    value = float(predicted.mean())
+    slope = (predicted * (1 - predicted)) @ own[:, 1:] / n
+    slope[0] = 0.0  # the length term is left out of the prediction
+    pull = _pull(coefficients, slope, features, target, weight)
+    of_instruction = np.bincount(cluster[held], pull, cluster.max() + 1)[cluster[len(others) :]]
+    influence = predicted - value + np.count_nonzero(judged) * of_instruction
+    counts = np.unique(own[judged, 0], return_counts=True)[1]
+    n_others = int(counts.sum() - counts.max())
+    interval = influence_interval(value, influence[judged], n_others, level)
     return LengthControlled(
-        value=float(predicted.mean()),
-        standard_error=float(predicted.std(ddof=1) / np.sqrt(len(predicted))),
-        length=float(coefficients[0]),
-        difficulty=float(coefficients[1]),
-        model=float(coefficients[2]),
+        value=value,
+        standard_error=interval.standard_error,
+        low=interval.low,
+        high=interval.high,
+        level=level,
+        n=n,
+        published_standard_error=float(predicted.std(ddof=1) / np.sqrt(n)),
+        coefficients=Coefficients(*coefficients.tolist()),
         strength=float(strength),
-        n=len(predicted),
+        influence=np.where(judged, influence, np.nan),
     )
 
 
-def scaled_length(len_model: np.ndarray, len_reference: np.ndarray) -> np.ndarray:
-    """The tanh of the reference's length less the model's, in standard deviations of the difference."""
+def scaled_length(len_model: NDArray[Any], len_reference: NDArray[Any]) -> Floats:
+    """The tanh of the reference's length less the model's, in standard deviations of the difference.
+
+    Raises ValueError for a missing length, and where that deviation is zero, as in a single row.
+    """
     difference = np.asarray(len_reference, float) - np.asarray(len_model, float)
+    if not np.isfinite(difference).all():
+        raise ValueError("a length is missing")
     spread = difference.std(ddof=1) if len(difference) > 1 else 0.0
     if not spread > 0:
         raise ValueError("the lengths differ from the reference's by the same in every row")
-    scaled: np.ndarray = np.tanh(difference / spread)
+    scaled: Floats = np.tanh(difference / spread)
     return scaled
 
 
-def choose_strength(features: np.ndarray, target: np.ndarray, weight: np.ndarray) -> float:
+def choose_strength(features: Floats, target: Floats, weight: Floats) -> float:
     """The C with the smallest cross-validated log loss, the smaller one of two that are equal."""
+    if len(target) < N_FOLDS:
+        raise ValueError(f"{len(target)} rows cannot be split into {N_FOLDS} folds")
     # Dealt out from the last row to the first, as scikit-learn's GroupKFold does it.
-    fold = (np.arange(len(target))[::-1]) % N_FOLDS
+    fold = np.arange(len(target))[::-1] % N_FOLDS
     loss = np.zeros(len(STRENGTHS))
     for k in range(N_FOLDS):
         train, test = fold != k, fold == k
-        start = np.zeros(features.shape[1])
+        x, y, w = features[train], target[train], weight[train]
+        fit = np.zeros(features.shape[1])
         for n, strength in enumerate(STRENGTHS):
-            start = fit_l1_logistic(features[train], target[train], weight[train], strength, start)
-            margin = features[test] @ start
-            entropy = np.logaddexp(0, -margin) * target[test]
-            entropy += np.logaddexp(0, margin) * (1 - target[test])
-            loss[n] += (entropy * weight[test]).mean() / N_FOLDS
+            fit = fit_l1_logistic(x, y, w, strength, fit)
+            loss[n] += _entropy(features[test] @ fit, target[test], weight[test]) / test.sum()
     return float(STRENGTHS[loss.argmin()])
 
 
+def fit_liblinear(features: Floats, target: Floats, weight: Floats, strength: float) -> Floats:
+    """What `fit_l1_logistic` minimises, as near as liblinear comes at its usual tolerance.
+
+    The order of the rows and the seed are those of the published fit; they matter to the fourth
+    digit of a coefficient. More iterations than the published 100 change nothing where it converges.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    lasso = LogisticRegression(C=strength, l1_ratio=1.0, solver="liblinear", fit_intercept=False)
+    lasso.set_params(tol=1e-4, random_state=123, max_iter=100_000)
+    both, label = np.vstack([features, features]), np.repeat([1, 0], len(target))
+    lasso.fit(both, label, np.concatenate([weight * target, weight * (1 - target)]))
+    coefficients: Floats = lasso.coef_[0]
+    return coefficients
+
+
 def fit_l1_logistic(
-    features: np.ndarray,
-    target: np.ndarray,
-    weight: np.ndarray,
-    strength: float,
-    start: np.ndarray | None = None,
-) -> np.ndarray:
+    features: Floats, target: Floats, weight: Floats, strength: float, start: Floats
+) -> Floats:
     """The w that minimises ‖w‖₁ + C · Σ weight · cross-entropy(target, logistic(features · w)).
 
-    Proximal Newton: the quadratic model of the loss is minimised with the penalty by coordinate
-    descent, followed by a line search on the true objective. For a handful of features.
+    Proximal Newton: the quadratic model of the loss is minimised with the penalty, followed by a
+    line search on the true objective. For a handful of features.
     """
-    w = np.zeros(features.shape[1]) if start is None else start.copy()
 
-    def objective(at: np.ndarray) -> float:
-        margin = features @ at
-        entropy = np.logaddexp(0, -margin) * target + np.logaddexp(0, margin) * (1 - target)
-        return float(np.abs(at).sum() + strength * (weight * entropy).sum())
+    def objective(at: Floats) -> float:
+        return float(np.abs(at).sum()) + strength * _entropy(features @ at, target, weight)
 
-    value = objective(w)
-    for _ in range(100):
-        p = _logistic(features @ w)
-        gradient = strength * (features.T @ (weight * (p - target)))
+    w, value, improved = start, objective(start), np.inf
+    while improved > _TOLERANCE * value:
+        p = expit(features @ w)
+        gradient = strength * ((weight * (p - target)) @ features)
         curvature = strength * ((features.T * (weight * p * (1 - p))) @ features)
-        curvature[np.diag_indices_from(curvature)] += 1e-12
-        step = _penalised_newton_step(w, gradient, curvature)
-        size = 1.0
+        step = _penalised_minimum(curvature, curvature @ w - gradient) - w
         expected = gradient @ step + np.abs(w + step).sum() - np.abs(w).sum()
-        while size > 1e-10 and objective(w + size * step) > value + 1e-4 * size * expected:
+        size, reached = 1.0, objective(w + step)
+        while reached > value * (1 + _ROUNDING) + 1e-4 * size * expected and size > _ROUNDING:
             size /= 2
-        new = w + size * step
-        changed, value, w = np.abs(new - w).max(), objective(new), new
-        if changed <= _TOLERANCE * max(1.0, np.abs(w).max()):
-            break
+            reached = objective(w + size * step)
+        improved = value - reached
+        w, value = w + size * step, reached
     return w
 
 
-def _penalised_newton_step(
-    w: np.ndarray, gradient: np.ndarray, curvature: np.ndarray
-) -> np.ndarray:
-    """The step d that minimises gradient · d + ½ d · curvature · d + ‖w + d‖₁."""
-    step = np.zeros_like(w)
-    for _ in range(1000):
-        largest = 0.0
-        for j in range(len(w)):
-            slope = gradient[j] + curvature[j] @ step - curvature[j, j] * step[j]
-            # Soft thresholding of the coordinate's own minimum.
-            pulled = w[j] - slope / curvature[j, j]
-            new = np.sign(pulled) * max(abs(pulled) - 1 / curvature[j, j], 0.0) - w[j]
-            largest = max(largest, abs(new - step[j]))
-            step[j] = new
-        if largest <= 1e-13:
-            break
-    return step
+def _penalised_minimum(curvature: Floats, linear: Floats) -> Floats:
+    """The u that minimises ½ u · curvature · u - linear · u + ‖u‖₁.
+
+    Where the signs of u are known, u solves a linear system; so every choice of -, 0 and + is
+    solved, and the best of the solutions is the minimum.
+    """
+    signs = np.array(list(product((0, 1, -1), repeat=len(linear))), float)
+    active = np.abs(signs)
+    systems = curvature * active[:, :, None] * active[:, None, :]
+    diagonal = np.arange(len(linear))
+    # The last term keeps features that are all zero, or the same as others, from being singular.
+    systems[:, diagonal, diagonal] += 1 - active + 1e-12 * (1 + np.trace(curvature))
+    u = np.linalg.solve(systems, (active * linear - signs)[:, :, None])[:, :, 0]
+    objective = 0.5 * ((u @ curvature) * u).sum(axis=1) - u @ linear + np.abs(u).sum(axis=1)
+    best: Floats = u[objective.argmin()]
+    return best
 
 
-def _logistic(x: np.ndarray) -> np.ndarray:
-    result: np.ndarray = np.exp(-np.logaddexp(0, -x))
-    return result
+def _pull(
+    coefficients: Floats, slope: Floats, features: Floats, target: Floats, weight: Floats
+) -> Floats:
+    """What each row adds by way of the coefficients to what has this `slope` in them.
+
+    A row's score goes through the inverse curvature of the loss, as in the sandwich. Coefficients
+    that the penalty holds at zero stay there.
+    """
+    active = coefficients != 0
+    x = features[:, active]
+    p = expit(x @ coefficients[active])
+    curvature = (x.T * (weight * p * (1 - p))) @ x
+    direction = np.linalg.pinv(curvature, hermitian=True) @ slope[active]
+    pull: Floats = weight * (target - p) * (x @ direction)
+    return pull
+
+
+def _clusters(own: NDArray[np.int64] | None, gamed: NDArray[np.int64], n: int) -> NDArray[np.intp]:
+    """One number an instruction for each of the rows, the gamed ones first."""
+    if own is None:
+        own = np.arange(n)
+        if (gamed >= n).any():
+            raise ValueError("a gamed row is on an instruction that the model has no row for")
+    if len(own) != n or len(np.unique(own)) != n:
+        raise ValueError("every row must have an instruction of its own")
+    return np.unique(np.concatenate([gamed, own]), return_inverse=True)[1]
+
+
+def _rows(preference: Floats, length: Floats, difficulty: Floats, model: float) -> Floats:
+    """Rows of preference and features, checked."""
+    preference, difficulty = np.asarray(preference, float), np.asarray(difficulty, float)
+    if not len(preference) == len(length) == len(difficulty):
+        raise ValueError("preference, lengths and difficulty must have one entry an instruction")
+    if not np.isfinite(difficulty).all():
+        raise ValueError("a difficulty is missing")
+    if ((preference < 0) | (preference > 1)).any():
+        raise ValueError("a preference is not in [0, 1]")
+    return np.column_stack([preference, length, difficulty, np.full(len(length), model)])
+
+
+def _entropy(margin: Floats, target: Floats, weight: Floats) -> float:
+    """Σ weight · cross-entropy(target, logistic(margin))."""
+    return float(
+        weight @ (np.maximum(margin, 0) + np.log1p(np.exp(-np.abs(margin))) - target * margin)
+    )

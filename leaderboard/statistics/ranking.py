@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import stdtr
 
 from leaderboard.statistics.uncertainty import Floats, check_level, holm, paired_p_rows
 
@@ -56,15 +57,38 @@ def paired_differences(preferences: Floats) -> Pairs:
     difference = np.full_like(total, np.nan)
     np.divide(total, n_common, out=difference, where=n_common > 0)
 
-    upper = np.triu_indices(n_models, k=1)
-    adjusted = np.ones_like(p_value)
-    adjusted[upper] = holm(p_value[upper])
-    return Pairs(
-        difference=difference,
-        p_value=np.minimum(p_value, p_value.T),  # the lower triangle still holds ones
-        holm=np.minimum(adjusted, adjusted.T),
-        n_common=n_common,
-    )
+    return _pairs(difference, np.minimum(p_value, p_value.T), n_common)
+
+
+def paired_estimates(values: Floats, influence: Floats) -> Pairs:
+    """The tests of all pairs of `values`, shape (models,), that were fitted rather than averaged.
+
+    `influence`, shape (models, instructions), is that of `influence_interval`, nan where a model
+    was not judged, so that a model's error is the mean of its influence. The test is Student's t of
+    the difference, with the variance of the difference of two models' influences. A value
+    that was not estimated, as the reference's 0.5, comes with an influence of 0.
+    """
+    if influence.ndim != 2 or values.shape != influence.shape[:1]:
+        raise ValueError(f"{values.shape} values do not go with influences of {influence.shape}")
+    if not np.all((values >= 0) & (values <= 1)):
+        raise ValueError("values must be in [0, 1]")
+    present = ~np.isnan(influence)
+    n_common = (present.astype(np.int64) @ present.T.astype(np.int64)).astype(np.int64)
+    count = np.maximum(present.sum(axis=1), 1)
+    errors = np.where(present, influence, 0.0) / count[:, None]
+    difference = values[:, None] - values
+    p_value = np.ones((len(values), len(values)))
+    for model in range(len(values) - 1):
+        n = np.maximum(n_common[model, model + 1 :], 1)
+        # What one instruction adds to half the difference, which lies in [-0.5, 0.5].
+        pulls = (errors[model] - errors[model + 1 :]) * n[:, None] / 2
+        distance = np.abs(difference[model, model + 1 :]) / 2
+        # As in `paired_p`: what differences of one instruction in many would add, unseen so far.
+        variance = np.maximum(np.square(pulls).sum(axis=1) / n, distance / 2)
+        spread = np.sqrt(variance / n)
+        t = np.divide(distance, spread, out=np.zeros_like(spread), where=distance > 0)
+        p_value[model, model + 1 :] = 2 * stdtr(np.maximum(n - 1, 1), -t)
+    return _pairs(difference, np.minimum(p_value, p_value.T), n_common)
 
 
 def rank_intervals(pairs: Pairs, level: float = 0.95) -> tuple[Ints, Ints]:
@@ -111,6 +135,18 @@ def tie_groups(values: ArrayLike, low: ArrayLike, high: ArrayLike) -> Ints:
             group, first = group + 1, model
         groups[model] = group
     return groups
+
+
+def _pairs(difference: Floats, p_value: Floats, n_common: Ints) -> Pairs:
+    upper = np.triu_indices(len(p_value), k=1)
+    adjusted = np.ones_like(p_value)
+    adjusted[upper] = holm(p_value[upper])
+    return Pairs(
+        difference=difference,
+        p_value=p_value,
+        holm=np.minimum(adjusted, adjusted.T),  # the lower triangle still holds ones
+        n_common=n_common,
+    )
 
 
 def _descending(values: ArrayLike) -> Floats:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtr, ndtri, stdtr, stdtrit
+from scipy.special import ndtr, stdtr, stdtrit
 
 EXACT_SIGN_FLIPS = 14
 """Up to this many nonzero differences, all 2**14 = 16384 sign flips are enumerated."""
@@ -43,29 +43,34 @@ class Interval:
 
 
 def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
-    """The mean of `values`, shape (n,), each in [0, 1], with a Wilson interval.
+    """The mean of `values`, shape (n,), each in [0, 1], with a score interval.
 
-    The standard error is std(ddof=1) / sqrt(n). The interval is Wilson's score interval,
+    The standard error is std(ddof=1) / sqrt(n). Each end of the interval lies at that distance x
+    from the mean p at which a mean of p + x (or p - x) is just rejected,
 
-        (p + k / 2 -+ sqrt(k * (p * (1 - p) + k / 4))) / (1 + k),   k = t**2 / n_eff,
+        n * x**2 = t**2 * V(x),   V(x) = max(s2 + b * x - r * x**2, w * x * (a - x)),
 
-    with p the mean, t Student's quantile at max(n - 1, 1) degrees of freedom and an effective
-    sample size n_eff = n / r, where r = min(1, (m2 + e) / (p * (1 - p) + e)), m2 is the variance
-    (ddof=0) and e = 10 / (n * (10 + m)), m being the number of values other than the most frequent
-    one. The ratio r compares the variance with the largest that values in [0, 1] of this mean can
-    have: it is 1 for zeros and ones, which gives Wilson's interval itself, and smaller for soft
-    preferences. Where nearly all values are the same, the observed variance says little, as a
-    sample without the rare other value looks constant; e is what such a value would add, and
-    vanishes as the values vary. So n values of 0 give Wilson's interval of 0 in n, and equal
-    values never give zero width.
+    with t Student's quantile at max(n - 1, 1) degrees of freedom and V the variance that the values
+    would have if their mean were x away. s2 is their variance (ddof=0) and r = s2 / (p * (1 - p))
+    its share of the largest that values in [0, 1] of this mean can have. b is how fast it grows:
+    r * (1 - 2 * p) for the upper end, as a proportion's does, or the mean of that and of m3 / s2,
+    m3 being the third central moment, where this is larger; both change sign for the lower end.
+
+    The second part of V is for a sample that looks constant because the rare other value is not in
+    it. With a the distance from p to the end of the range, x * (a - x) is the variance if all of x
+    came from unseen values at that end. It counts with w = 10 / (10 + m), m being the number of
+    values away from the usual one, the median; those less than 0.05 away do not count, and those
+    up to 0.1 in part. So it vanishes as the values vary.
+
+    Zeros and ones give Wilson's interval, with t. Equal values never give zero width.
 
     Raises ValueError for no values and for values that are not in [0, 1].
-    Source: Wilson (1927), Journal of the American Statistical Association 22; r and e are ours.
+    Sources: Wilson (1927), Journal of the American Statistical Association 22; x * (a - x) is what
+    empirical likelihood gives, Owen (2001), Empirical Likelihood; r, b and w are ours.
     """
     checked = _checked(values, 0.0, 1.0)
-    rounded = (checked / ROUNDING).round()
-    others = checked.size - int(np.unique(rounded, return_counts=True)[1].max())
-    low, high = _wilson(checked - 0.5, others, level)
+    centred = checked - 0.5
+    low, high = _score_ends(centred, _number_away(centred - np.median(centred)), level)
     value = float(checked.mean())
     return Interval(
         value=value,
@@ -80,12 +85,12 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
 def difference_interval(differences: ArrayLike, level: float = 0.95) -> Interval:
     """The mean of paired `differences`, shape (n,), each in [-1, 1], with its interval.
 
-    It is `mean_interval` of (d + 1) / 2, mapped back, so that everything is in units of d, with m
-    the number of differences that are not zero. Negated differences give the negated interval, to
-    the last bit. It leaves zero out exactly where `paired_p` is below 1 - level.
+    It is `mean_interval` of (d + 1) / 2, mapped back, so that everything is in units of d; the
+    usual difference is taken to be zero. Negated differences give the negated interval, to the last
+    bit. It leaves zero out exactly where `paired_p` is below 1 - level.
     """
     checked = _checked(differences, -1.0, 1.0)
-    low, high = _wilson(checked / 2, int(np.count_nonzero(np.abs(checked) > ROUNDING)), level)
+    low, high = _score_ends(checked / 2, _number_away(checked / 2), level)
     value = float(checked.mean())
     return Interval(
         value=value,
@@ -102,11 +107,20 @@ def influence_interval(
 ) -> Interval:
     """The interval of an estimate in [0, 1] that is fitted rather than a plain mean.
 
-    `influence`, shape (n,), is each instruction's pull on `value`: how far the estimate would move,
-    times n, if the instruction were left out. The standard error is std(ddof=1) / sqrt(n) of it.
-    The interval is that of `mean_interval` with the variance of the influence for that of the
-    values, so that a fit that costs precision widens it beyond a proportion's; `n_others` is the
-    number of preferences other than the most frequent one.
+    `influence`, shape (n,), is each instruction's pull on `value`: how much the estimate owes to
+    it, times n. The standard error is std(ddof=1) / sqrt(n) of it. The interval is Wilson's,
+
+        (v + k / 2 -+ sqrt(k * (v * (1 - v) + k / 4))) / (1 + k),   k = t**2 * r / n,
+
+    with v the value, t Student's quantile at max(n - 1, 1) degrees of freedom and r the ratio of
+    the influence's variance (ddof=0) to v * (1 - v), a proportion's. It is not bounded by 1, so
+    that a fit that costs precision widens the interval beyond a proportion's. To both parts of the
+    ratio e = 10 / (n * (10 + n_others)) is added, `n_others` being the number of preferences other
+    than the most frequent one: where nearly all are the same, the sample does not show what the
+    rare other one would add. For a plain mean of zeros and ones it is Wilson's interval, with t.
+
+    Raises ValueError for no influence, nan, and a value outside [0, 1].
+    Source: Wilson (1927), Journal of the American Statistical Association 22; r and e are ours.
     """
     checked = _checked(influence, -np.inf, np.inf)
     if not 0 <= value <= 1:
@@ -138,17 +152,25 @@ def paired_p_rows(differences: Floats, n: NDArray[np.int64]) -> Floats:
     """The two-sided p-value of each row of `differences`, shape (rows, columns), having mean zero.
 
     `n`, shape (rows,), is the number of differences in a row; the other entries must be 0. It is
-    the score test that `difference_interval` inverts: with u = (d + 1) / 2 and r as there, the
-    mean of u less 0.5, over sqrt(0.25 * r / n), against Student's t. A row without differences has
-    p = 1.
+    the score test that `difference_interval` inverts: with u = (d + 1) / 2, the mean of u less 0.5
+    over sqrt(V / n), V being the variance there if the mean were 0.5, against Student's t. A row
+    without differences has p = 1.
     """
     count = np.maximum(n, 1)
-    mean = differences.sum(axis=1) / count / 2
-    variance = np.square(differences).sum(axis=1) / count / 4 - mean**2
-    others = np.count_nonzero(np.abs(differences) > ROUNDING, axis=1)
-    ratio = _variance_ratio(mean, variance, others, count)
-    t = np.abs(mean) / np.sqrt(0.25 * ratio / count)
-    p: Floats = np.where(n > 0, 2 * stdtr(np.maximum(count - 1, 1), -t), 1.0)
+    halves = differences / 2
+    squares = halves * halves
+    mean, second = halves.sum(axis=1) / count, squares.sum(axis=1) / count
+    third = (squares * halves).sum(axis=1) / count - 3 * mean * second + 2 * mean**3
+    variance = np.maximum(second - mean**2, 0.0)
+    # Seen from the mean, 0.5 lies below it or, in the mirror, above it.
+    distance = np.abs(mean)
+    ratio, slope = _growth(-distance, variance, -np.sign(mean) * third)
+    unseen = _weight_of_unseen(_number_away(halves)) * distance / 2
+    there = np.maximum(variance + slope * distance - ratio * distance**2, unseen)
+    share = np.divide(distance, there, out=np.zeros_like(mean), where=distance > 0)
+    p: Floats = np.where(
+        n > 0, 2 * stdtr(np.maximum(count - 1, 1), -np.sqrt(count * distance * share)), 1.0
+    )
     return p
 
 
@@ -184,42 +206,50 @@ def holm(p_values: ArrayLike) -> Floats:
     return adjusted.reshape(p.shape)
 
 
-def smallest_detectable(
-    standard_deviation: float, n: int, level: float = 0.95, power: float = 0.8
-) -> float:
-    """The smallest mean paired difference that n instructions detect with this power.
-
-    `standard_deviation` is that of the paired differences; the test is two-sided at 1 - level, by
-    the normal approximation.
-    """
-    check_level(level)
-    if not 0 < power < 1:
-        raise ValueError(f"power must be between 0 and 1, not {power}")
-    if n < 1 or not standard_deviation >= 0:
-        raise ValueError(
-            f"n must be at least 1 and the deviation at least 0, not {n} and {standard_deviation}"
-        )
-    quantiles = float(ndtri((1 + level) / 2) + ndtri(power))
-    return quantiles * standard_deviation / float(np.sqrt(n))
+def _number_away(offsets: Floats) -> Any:
+    """The m of `mean_interval` of each row, from how far the values are from the usual one."""
+    return np.clip(np.abs(offsets) / 0.05 - 1, 0, 1).sum(axis=-1)
 
 
-def _variance_ratio(mean: Any, variance: Any, others: Any, n: Any) -> Any:
-    """The r of `mean_interval`, for numbers or arrays; `mean` is less 0.5."""
-    largest_variance = 0.25 - mean**2
-    unseen = 10 / (n * (10 + others))
-    return np.minimum(1.0, (np.maximum(variance, 0.0) + unseen) / (largest_variance + unseen))
+def _weight_of_unseen(number_away: Any) -> Any:
+    return 10 / (10 + number_away)
 
 
-def _wilson(centred: Floats, others: int, level: float) -> tuple[float, float]:
+def _score_ends(centred: Floats, number_away: Any, level: float) -> tuple[float, float]:
     """The interval of `mean_interval` for values less 0.5, again less 0.5.
 
     About the middle of the range the formula is odd in its argument, so that mirrored values give
     exactly mirrored ends.
     """
-    n = centred.size
-    mean = float(centred.mean())
-    ratio = float(_variance_ratio(mean, float(centred.var()), others, n))
-    return _wilson_ends(mean, ratio, n, level)
+    check_level(level)
+    n, mean = centred.size, float(centred.mean())
+    deviations = centred - mean
+    squares = deviations * deviations
+    variance, third = float(squares.mean()), float((squares * deviations).mean())
+    k = float(stdtrit(max(n - 1, 1), (1 + level) / 2)) ** 2 / n
+    k_unseen = k * float(_weight_of_unseen(number_away))
+    below = _reach(-mean, variance, -third, k), k_unseen * (0.5 + mean) / (1 + k_unseen)
+    above = _reach(mean, variance, third, k), k_unseen * (0.5 - mean) / (1 + k_unseen)
+    return mean - max(below), mean + max(above)
+
+
+def _reach(mean: float, variance: float, third: float, k: float) -> float:
+    """How far the upper end lies above the mean by the first part of V; k is t**2 / n."""
+    ratio, slope = (float(part) for part in _growth(mean, variance, third))
+    half = k * slope / 2
+    return float((half + np.sqrt(half**2 + (1 + k * ratio) * k * variance)) / (1 + k * ratio))
+
+
+def _growth(mean: Any, variance: Any, third: Any) -> tuple[Any, Any]:
+    """The r and, for the upper end, b of `mean_interval`, for numbers or arrays; `mean` is less 0.5.
+
+    `third` is the third central moment.
+    """
+    largest = 0.25 - mean**2
+    ratio = np.where(largest > ROUNDING, variance / np.maximum(largest, ROUNDING), 1.0)
+    skew = np.where(variance > ROUNDING, third / np.maximum(variance, ROUNDING), 0.0)
+    plain = -2 * ratio * mean
+    return ratio, np.maximum(plain, (plain + skew) / 2)
 
 
 def _wilson_ends(mean: float, ratio: float, n: int, level: float) -> tuple[float, float]:

@@ -1,0 +1,229 @@
+"""`board calibrate`: what lc_joint rests on is frozen and hashed, and moves nobody afterwards."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from conftest import (
+    good_answers,
+    grid,
+    make_board,
+    mixed_answers,
+    read_json,
+    refused,
+    table_of,
+    toy_instructions,
+    write_answers,
+    write_rows,
+)
+from test_documented_files import documented
+
+from leaderboard.boards import Settings, load_board
+from leaderboard.controls import CONTROLS, control_results
+
+N_ROWS = 8
+
+
+def fillers(n: int) -> list[str]:
+    """A mix of good and bad answers of various lengths."""
+    texts = mixed_answers(3 + n)
+    return [text + " And so on." * ((k * (n + 2)) % 5) for k, text in enumerate(texts)]
+
+
+@pytest.fixture(scope="module")
+def eight_rows(tmp_path_factory):
+    """A board with as many rows as a calibration needs, not calibrated."""
+    from leaderboard import evaluate
+
+    results = tmp_path_factory.mktemp("eight") / "results"
+    make_board(results / "toy")
+    for n in range(N_ROWS):
+        file = write_answers(results.parent / f"row{n}.jsonl", fillers(n))
+        evaluate(str(file), board="toy", results=results)
+    return results
+
+
+@pytest.fixture
+def ready(eight_rows, tmp_path):
+    return shutil.copytree(eight_rows, tmp_path / "results")
+
+
+def calibrate(leaderboard, results, *more):
+    return leaderboard("board", "calibrate", "toy", *more, "--results", results)
+
+
+def test_it_says_not_calibrated_below_eight_rows(ready, leaderboard):
+    shutil.rmtree(ready / "toy" / "row0")
+    refused(calibrate(leaderboard, ready), "7 rows are too few", "8")
+    shown = leaderboard("show", "toy", "--columns", "model", "lc_joint", "--results", ready)
+    assert all(row[1] == "not calibrated" for row in grid(shown.out.split("\n\n")[1])[1:])
+    assert (
+        "no lc_joint: not calibrated: leaderboard board calibrate toy, from 8 rows on" in shown.out
+    )
+
+
+def test_the_column_is_there_for_rows_reference_and_controls(ready, leaderboard):
+    done = calibrate(leaderboard, ready)
+    assert (done.code, done.err) == (0, "")
+    assert "calibrated from 8 rows" in done.out
+    assert "by lc_joint:" in done.out
+    table = table_of(ready)
+    assert float(table["base"]["lc_joint"]) == 0.5
+    for n in range(N_ROWS):
+        row = table[f"row{n}"]
+        assert float(row["lc_joint_low"]) < float(row["lc_joint"]) < float(row["lc_joint_high"])
+        stored = read_json(ready / "toy" / f"row{n}" / "summary.json")["columns"]["lc_joint"]
+        assert stored["value"] == float(row["lc_joint"])
+    of_controls = {
+        r.name for r in control_results(load_board("toy", ready)) if r.column != "win_rate"
+    }
+    assert of_controls == set(CONTROLS) - {"gold"} or of_controls == set(CONTROLS)
+    assert leaderboard("board", "check", "toy", "--results", ready).code == 0
+
+
+def test_win_rates_and_verdicts_stay_as_they_are(ready, leaderboard):
+    before, verdicts = table_of(ready), (ready / "toy/row3/annotations.jsonl").read_bytes()
+    calibrate(leaderboard, ready)
+    after = table_of(ready)
+    for name, row in before.items():
+        assert row["win_rate"] == after[name]["win_rate"]
+    assert (ready / "toy/row3/annotations.jsonl").read_bytes() == verdicts
+
+
+def test_a_newcomer_moves_nobody_and_gets_a_figure(ready, leaderboard, tmp_path):
+    calibrate(leaderboard, ready, "--headline", "lc_joint")
+    before = table_of(ready)
+    file = write_answers(tmp_path / "new.jsonl", good_answers())
+    assert leaderboard("eval", file, "--board", "toy", "--results", ready).code == 0
+    after = table_of(ready)
+    assert after["new"]["lc_joint"]
+    moved = [n for n in before if before[n]["lc_joint"] != after[n]["lc_joint"]]
+    assert not moved
+
+
+def test_the_headline_ranks(ready, leaderboard):
+    done = calibrate(leaderboard, ready, "--headline", "lc_joint")
+    assert done.code == 0
+    table = table_of(ready)
+    ranked = sorted(table.values(), key=lambda row: -float(row["lc_joint"]))
+    assert [int(row["rank"]) for row in ranked] == sorted(int(row["rank"]) for row in ranked)
+    shown = leaderboard("show", "toy", "--results", ready).out
+    assert "ranked by lc_joint" in shown
+    header = shown.split("\n\n")[1].splitlines()[0]
+    assert header.index("lc_joint") < header.index("win rate")
+    back = calibrate(leaderboard, ready, "--headline", "win_rate", "--overwrite")
+    assert back.code == 0
+    assert "ranked by" not in leaderboard("show", "toy", "--results", ready).out
+
+
+def test_a_second_calibration_takes_overwrite(ready, leaderboard):
+    names = [f"row{n}" for n in range(N_ROWS)]
+    assert calibrate(leaderboard, ready, *names).code == 0
+    frozen = read_json(ready / "toy/calibration.json")
+    assert sorted(frozen["models"]) == names
+    refused(calibrate(leaderboard, ready), "calibrated already", "--overwrite")
+    assert calibrate(leaderboard, ready, "--overwrite").code == 0
+    assert read_json(ready / "toy/calibration.json") == frozen
+
+
+def test_rows_that_are_not_there_are_refused(ready, leaderboard):
+    refused(calibrate(leaderboard, ready, "row1", "nobody"), "'nobody'", "row1")
+    refused(calibrate(leaderboard, ready, "row1", "row2"), "2 rows are too few")
+
+
+def test_an_edited_calibration_is_refused(ready, leaderboard):
+    calibrate(leaderboard, ready)
+    file = ready / "toy/calibration.json"
+    frozen = read_json(file)
+    frozen["taste"][0] += 0.5
+    file.write_text(json.dumps(frozen), encoding="utf-8")
+    refused(leaderboard("show", "toy", "--results", ready), "calibration.json")
+    # Which is also how an interrupted calibration is made good.
+    assert calibrate(leaderboard, ready, "--overwrite").code == 0
+    assert leaderboard("show", "toy", "--results", ready).code == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("taste", [0.1, 0.2]),
+        ("mediators", ["length", "lists", "hats"]),
+        ("difficulty", {"nobody": 1.0}),
+        ("controls", [{"name": "x", "role": "neutral", "preference": [0.5], "mediators": [[1.0]]}]),
+        ("surprise", 1),
+    ],
+)
+def test_a_calibration_that_does_not_fit_is_refused(ready, leaderboard, key, value):
+    calibrate(leaderboard, ready)
+    file = ready / "toy/calibration.json"
+    file.write_text(json.dumps(read_json(file) | {key: value}), encoding="utf-8")
+    refused(leaderboard("show", "toy", "--results", ready), "calibration.json")
+
+
+def test_a_headline_without_its_file_is_refused(ready, leaderboard):
+    calibrate(leaderboard, ready, "--headline", "lc_joint")
+    (ready / "toy/calibration.json").unlink()
+    refused(leaderboard("show", "toy", "--results", ready), "headline", "lc_joint")
+
+
+def test_a_run_that_stopped_behind_the_calibration_shows_the_new_figures(ready, leaderboard):
+    before = read_json(ready / "toy/row2/summary.json")
+    calibrate(leaderboard, ready, "--headline", "lc_joint")
+    after = table_of(ready)
+    # As a kill before the rows were reckoned anew leaves them.
+    (ready / "toy/row2/summary.json").write_text(json.dumps(before), encoding="utf-8")
+    shown = leaderboard("show", "toy", "--format", "csv", "--results", ready).out
+    line = next(line for line in shown.splitlines() if ",row2," in line)
+    assert after["row2"]["lc_joint"] in line
+    checked = leaderboard("board", "check", "toy", "--results", ready)
+    assert checked.code == 3
+    assert "WRONG row2: the summary's columns" in checked.out
+
+
+def test_lengths_alone_where_texts_are_not_stored(ready, leaderboard):
+    file = ready / "toy/row4/outputs.jsonl"
+    lines = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+    write_rows(file, [line | {"length": len(line["text"]), "text": ""} for line in lines])
+    assert calibrate(leaderboard, ready).code == 0
+    assert read_json(ready / "toy/calibration.json")["mediators"] == ["length"]
+
+
+def test_a_row_without_texts_on_a_board_that_needs_them_says_so(ready, leaderboard):
+    calibrate(leaderboard, ready)
+    file = ready / "toy/row4/outputs.jsonl"
+    lines = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+    write_rows(file, [line | {"length": len(line["text"]), "text": ""} for line in lines])
+    leaderboard("eval", "row4", "--only", "judge", "--board", "toy", "--results", ready)
+    found = read_json(ready / "toy/row4/summary.json")["columns"]["lc_joint"]
+    assert found == {"value": None, "absent": "the texts of the answers are not stored"}
+
+
+def test_a_constant_answer_gains_nothing(ready, leaderboard):
+    calibrate(leaderboard, ready)
+    null = [r for r in control_results(load_board("toy", ready)) if r.name == "null"]
+    assert [r.column for r in null] == ["win_rate", "lc_joint"]
+    assert null[1].gain <= 0
+
+
+def test_a_board_with_several_references_has_no_such_column(tmp_path, leaderboard):
+    results = tmp_path / "results"
+    make_board(results / "toy", settings=Settings(references=("base", "other")))
+    refused(calibrate(leaderboard, results), "one reference")
+
+
+def test_a_new_board_of_a_calibrated_one_ranks_by_win_rate(ready, leaderboard):
+    calibrate(leaderboard, ready, "--headline", "lc_joint")
+    done = leaderboard("board", "new", "next", "--from", "toy", "--results", ready)
+    assert done.code == 0
+    board = load_board("next", ready)
+    assert board.settings.headline == "win_rate"
+    assert board.calibration is None
+
+
+def test_calibration_json_has_the_documented_keys(ready, leaderboard):
+    calibrate(leaderboard, ready)
+    frozen = read_json(ready / "toy/calibration.json")
+    assert set(frozen) == set(documented("calibration.json"))
+    assert list(frozen["difficulty"]) == [i.id for i in toy_instructions(12)]
