@@ -287,10 +287,20 @@ def test_a_taste_for_length_is_taken_out() -> None:
 
 def test_the_standard_error_and_the_interval_are_those_of_the_influence() -> None:
     p, *others = sample(120, length=-1.0, quality=0.4)
-    found = lc_alpaca_eval(p, *others, gamed(), strength=10.0, level=0.9)
+    found = lc_alpaca_eval(p, *others, gamed(), strength=1e4, level=0.9)
     wanted = influence_interval(found.value, found.influence, 119, 0.9)
-    assert found.standard_error == wanted.standard_error
-    assert (found.low, found.high, found.level) == (wanted.low, wanted.high, 0.9)
+    assert found.standard_error == pytest.approx(wanted.standard_error, rel=1e-3)
+    assert (found.low, found.high) == pytest.approx((wanted.low, wanted.high), abs=1e-4)
+    assert found.level == 0.9
+
+
+def test_the_interval_does_not_go_along_with_the_penalty() -> None:
+    p, *others = sample(120, length=-1.0, quality=1.5)
+    free = lc_alpaca_eval(p, *others, gamed(), strength=1e4)
+    pulled = lc_alpaca_eval(p, *others, gamed(), strength=0.005)
+    assert abs(pulled.value - 0.5) < 0.7 * abs(free.value - 0.5)
+    assert (pulled.low, pulled.high) == pytest.approx((pulled.value, free.high), abs=1e-4)
+    assert pulled.standard_error == pytest.approx(free.standard_error, rel=1e-3)
 
 
 def values_without_each(

@@ -75,13 +75,14 @@ def test_seeds_that_differ_alone_have_students_interval() -> None:
     assert (group.low, group.high) == pytest.approx((low, high), abs=0.02)
 
 
-def test_two_seeds_keep_half_of_the_chance() -> None:
+def test_little_of_the_chance_is_taken_off_few_seeds() -> None:
     # Rates 0.45 and 0.55, every verdict a coin's toss: the seeds' part is what such chance makes.
     rng = np.random.default_rng(3)
     table = (rng.random((2, 400)) < [[0.45], [0.55]]).astype(float)
     two = seed_group(table, n_rounds=20_000)
     rates, chance = table.mean(axis=1), np.var(table[0] - table[1], ddof=1) / 2 / 800
-    arm = 12.7062 * math.sqrt(rates.var(ddof=1) / 2 - chance / 2)
+    part = rates.var(ddof=1) / 2
+    arm = 12.7062 * math.sqrt(part - (chance / 2) ** 2 / part)
     within = mean_interval(table.mean(axis=0))
     expected = two.mean - math.hypot(within.value - within.low, arm)
     assert two.low == pytest.approx(max(expected, 0), abs=0.01)

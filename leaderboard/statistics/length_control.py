@@ -63,11 +63,11 @@ class GamedRows:
 class LengthControlled:
     """A length-controlled win rate as a fraction, with its interval and the fit it rests on.
 
-    `n` is the number of instructions. `influence`, shape (n,), is what each adds to the value,
-    times n, and NaN where the preference is missing; the standard error and the interval are those
-    of `influence_interval`. `published_standard_error` is the one that AlpacaEval publishes, the
-    spread of the predictions alone: it leaves out the error of the fit and is far too small.
-    `strength` is the C of the fit.
+    `n` is the number of instructions. `influence`, shape (n,), is what each adds to the figure,
+    times n, and NaN where the preference is missing. It, the standard error and the interval are
+    those of the fit with the weakest penalty, by `influence_interval`. `published_standard_error`
+    is the one that AlpacaEval publishes, the spread of the predictions alone: it leaves out the
+    error of the fit and is far too small. `strength` is the C of the fit.
     """
 
     value: float
@@ -125,20 +125,24 @@ def lc_alpaca_eval(
     coefficients = fit_liblinear(features, target, weight, strength)
 
     predicted = expit(own[:, 2:] @ coefficients[1:])
-    value = float(predicted.mean())
-    slope = (predicted * (1 - predicted)) @ own[:, 1:] / n
+    # The penalty pulls the figure to 50 %, and an interval about it would go along: the interval is
+    # that of the weakest penalty, widened to hold the figure.
+    loose = fit_l1_logistic(features, target, weight, STRENGTHS[-1], coefficients)
+    unpulled = expit(own[:, 2:] @ loose[1:])
+    slope = (unpulled * (1 - unpulled)) @ own[:, 1:] / n
     slope[0] = 0.0  # the length term is left out of the prediction
-    pull = _pull(coefficients, slope, features, target, weight)
+    pull = _pull(loose, slope, features, target, weight)
     of_instruction = np.bincount(cluster[held], pull, cluster.max() + 1)[cluster[len(others) :]]
-    influence = predicted - value + np.count_nonzero(judged) * of_instruction
+    influence = unpulled - unpulled.mean() + np.count_nonzero(judged) * of_instruction
     counts = np.unique(own[judged, 0], return_counts=True)[1]
     n_others = int(counts.sum() - counts.max())
-    interval = influence_interval(value, influence[judged], n_others, level)
+    interval = influence_interval(float(unpulled.mean()), influence[judged], n_others, level)
+    value = float(predicted.mean())
     return LengthControlled(
         value=value,
         standard_error=interval.standard_error,
-        low=interval.low,
-        high=interval.high,
+        low=min(interval.low, value),
+        high=max(interval.high, value),
         level=level,
         n=n,
         published_standard_error=float(predicted.std(ddof=1) / np.sqrt(n)),
@@ -247,15 +251,13 @@ def _pull(
 ) -> Floats:
     """What each row adds by way of the coefficients to what has this `slope` in them.
 
-    A row's score goes through the inverse curvature of the loss, as in the sandwich. Coefficients
-    that the penalty holds at zero stay there.
+    A row's score goes through the inverse curvature of the loss, as in the sandwich.
     """
-    active = coefficients != 0
-    x = features[:, active]
-    p = expit(x @ coefficients[active])
-    curvature = (x.T * (weight * p * (1 - p))) @ x
-    direction = np.linalg.pinv(curvature, hermitian=True) @ slope[active]
-    pull: Floats = weight * (target - p) * (x @ direction)
+    p = expit(features @ coefficients)
+    curvature = (features.T * (weight * p * (1 - p))) @ features
+    # The pseudo-inverse, as a feature can be zero in all rows.
+    direction = np.linalg.pinv(curvature, hermitian=True) @ slope
+    pull: Floats = weight * (target - p) * (features @ direction)
     return pull
 
 

@@ -11,7 +11,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr
 
-from leaderboard.statistics.uncertainty import Floats, check_level, holm, paired_p_rows
+from leaderboard.statistics.uncertainty import (
+    Floats,
+    check_level,
+    holm,
+    paired_p_rows,
+    weight_of_unseen,
+)
 
 Ints = NDArray[np.int64]
 
@@ -84,7 +90,8 @@ def paired_estimates(values: Floats, influence: Floats) -> Pairs:
         pulls = (errors[model] - errors[model + 1 :]) * n[:, None] / 2
         distance = np.abs(difference[model, model + 1 :]) / 2
         # As in `paired_p`: what differences of one instruction in many would add, unseen so far.
-        variance = np.maximum(np.square(pulls).sum(axis=1) / n, distance / 2)
+        unseen = weight_of_unseen(pulls) * distance / 2
+        variance = np.maximum(np.square(pulls).sum(axis=1) / n, unseen)
         spread = np.sqrt(variance / n)
         t = np.divide(distance, spread, out=np.zeros_like(spread), where=distance > 0)
         p_value[model, model + 1 :] = 2 * stdtr(np.maximum(n - 1, 1), -t)

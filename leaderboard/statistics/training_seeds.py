@@ -51,10 +51,11 @@ class _Variances:
     """The chance of single verdicts: neither the seed's nor the instruction's."""
 
     def of_seeds(self, n_seeds: int) -> float:
-        """The seeds' share alone. From two seeds only half of the chance is taken off: that so
-        small a sample seems to vary by chance alone says little."""
-        chance = self.verdicts if n_seeds > 2 else self.verdicts / 2
-        return max(self.seeds - chance, 0.0)
+        """The seeds' share alone: all of their part where they clearly differ, as Student's t then
+        needs it, and nothing where single verdicts explain it. With few seeds less is taken for
+        chance: that so small a sample seems to vary by chance alone says little."""
+        chance = (n_seeds - 1) / n_seeds * self.verdicts
+        return self.seeds - chance**2 / self.seeds if self.seeds > chance else 0.0
 
     @property
     def total(self) -> float:

@@ -70,7 +70,7 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     """
     checked = _checked(values, 0.0, 1.0)
     centred = checked - 0.5
-    low, high = _score_ends(centred, _number_away(centred - np.median(centred)), level)
+    low, high = _score_ends(centred, centred - np.median(centred), level)
     value = float(checked.mean())
     return Interval(
         value=value,
@@ -90,7 +90,7 @@ def difference_interval(differences: ArrayLike, level: float = 0.95) -> Interval
     bit. It leaves zero out exactly where `paired_p` is below 1 - level.
     """
     checked = _checked(differences, -1.0, 1.0)
-    low, high = _score_ends(checked / 2, _number_away(checked / 2), level)
+    low, high = _score_ends(checked / 2, checked / 2, level)
     value = float(checked.mean())
     return Interval(
         value=value,
@@ -165,7 +165,7 @@ def paired_p_rows(differences: Floats, n: NDArray[np.int64]) -> Floats:
     # Seen from the mean, 0.5 lies below it or, in the mirror, above it.
     distance = np.abs(mean)
     ratio, slope = _growth(-distance, variance, -np.sign(mean) * third)
-    unseen = _weight_of_unseen(_number_away(halves)) * distance / 2
+    unseen = weight_of_unseen(halves) * distance / 2
     there = np.maximum(variance + slope * distance - ratio * distance**2, unseen)
     share = np.divide(distance, there, out=np.zeros_like(mean), where=distance > 0)
     p: Floats = np.where(
@@ -206,17 +206,15 @@ def holm(p_values: ArrayLike) -> Floats:
     return adjusted.reshape(p.shape)
 
 
-def _number_away(offsets: Floats) -> Any:
-    """The m of `mean_interval` of each row, from how far the values are from the usual one."""
-    return np.clip(np.abs(offsets) / 0.05 - 1, 0, 1).sum(axis=-1)
+def weight_of_unseen(offsets: Floats) -> Any:
+    """The w = 10 / (10 + m) of `mean_interval` of each row, from how far its values are from the
+    usual one; shape (..., n)."""
+    return 10 / (10 + np.clip(np.abs(offsets) / 0.05 - 1, 0, 1).sum(axis=-1))
 
 
-def _weight_of_unseen(number_away: Any) -> Any:
-    return 10 / (10 + number_away)
-
-
-def _score_ends(centred: Floats, number_away: Any, level: float) -> tuple[float, float]:
-    """The interval of `mean_interval` for values less 0.5, again less 0.5.
+def _score_ends(centred: Floats, offsets: Floats, level: float) -> tuple[float, float]:
+    """The interval of `mean_interval` for values less 0.5, again less 0.5; `offsets` are those from
+    the usual value.
 
     About the middle of the range the formula is odd in its argument, so that mirrored values give
     exactly mirrored ends.
@@ -227,7 +225,7 @@ def _score_ends(centred: Floats, number_away: Any, level: float) -> tuple[float,
     squares = deviations * deviations
     variance, third = float(squares.mean()), float((squares * deviations).mean())
     k = float(stdtrit(max(n - 1, 1), (1 + level) / 2)) ** 2 / n
-    k_unseen = k * float(_weight_of_unseen(number_away))
+    k_unseen = k * float(weight_of_unseen(offsets))
     below = _reach(-mean, variance, -third, k), k_unseen * (0.5 + mean) / (1 + k_unseen)
     above = _reach(mean, variance, third, k), k_unseen * (0.5 - mean) / (1 + k_unseen)
     return mean - max(below), mean + max(above)
