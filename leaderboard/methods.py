@@ -37,15 +37,11 @@ ENTRIES = {
   number  = {158},
   pages   = {209--212}
 }""",
-    "korn1998": """@article{korn1998,
-  title   = {Confidence intervals for proportions with small expected number of positive counts
-             estimated from survey data},
-  author  = {Korn, Edward L. and Graubard, Barry I.},
-  journal = {Survey Methodology},
-  year    = {1998},
-  volume  = {24},
-  number  = {2},
-  pages   = {193--201}
+    "owen2001": """@book{owen2001,
+  title     = {Empirical Likelihood},
+  author    = {Owen, Art B.},
+  publisher = {Chapman and Hall/CRC},
+  year      = {2001}
 }""",
     "holm1979": """@article{holm1979,
   title   = {A simple sequentially rejective multiple test procedure},
@@ -112,7 +108,7 @@ def methods_paragraph(board: Board, table: Standings, controls: Sequence[Control
 
 def bibliography(board: Board, table: Standings) -> str:
     """The BibTeX entries of what the paragraph names."""
-    keys = ["herdbook", "wilson1927", "korn1998"]
+    keys = ["herdbook", "wilson1927", "owen2001"]
     if len(table.models) > 2:
         keys.append("holm1979")
     if length_columns(table.frame):
@@ -261,9 +257,10 @@ def _figures(board: Board, table: Standings) -> list[str]:
             )
         )
     sentences.append(
-        "Intervals are 95 % Wilson score intervals (Wilson, 1927) with Student's t quantile and an "
-        "effective sample size from the variance of the preferences (as in Korn and Graubard, "
-        "1998), over instructions as the independent units."
+        "Intervals are 95 % score intervals over instructions as the independent units, with "
+        "Student's t quantile: for verdicts of 0 and 1 Wilson's (1927), for graded preferences with "
+        "their own variance and skewness, and an allowance for rare ones that were not drawn "
+        "(Owen, 2001)."
     )
     return sentences
 
