@@ -28,6 +28,7 @@ from leaderboard.statistics.lc_joint import MIN_MODELS, ControlRows, calibrate
 from leaderboard.statistics.uncertainty import Floats
 from leaderboard.watch import SILENT, Watch
 
+_UNITS = {"length": "characters", "lists": "list items", "markdown": "marks of Markdown"}
 CONTROL_ROLES: dict[str, Literal["neutral", "content"]] = {
     "padded": "neutral",
     "truncated": "content",
@@ -61,6 +62,8 @@ def calibrate_board(
             f"board {name} is calibrated already, from {len(board.calibration.models)} rows; to do "
             "so anew moves every lc_joint on it, and takes --overwrite"
         )
+    if headline == "lc_alpaca_eval" and (why := column_absent(board, headline)):
+        raise UserError(f"the board cannot rank by {headline}: {why}")
     frozen = _estimate(board, standings(board), models, watch)
     with FileLock(board.path / ".lock"):
         table = tomllib.loads(file.read_text(encoding="utf-8"))
@@ -93,8 +96,8 @@ def describe_calibration(board: Board) -> str:
             lines.append(f"  {name}: the rows do not differ from the reference in it")
             continue
         lines.append(
-            f"  {name}: of two answers that are as good, the one with {scale:.0f} {unit} more wins "
-            f"{wins:.1f} %"
+            f"  {name}: of two answers that are as good, the one that is ahead by {scale:.1f} "
+            f"{unit} wins {wins:.1f} %"
         )
     return "\n".join(lines)
 
@@ -124,8 +127,8 @@ def _estimate(
     chosen = list(dict.fromkeys(models)) or known
     if len(chosen) < MIN_MODELS:
         raise UserError(
-            f"{len(chosen)} rows are too few: a calibration of board {board.name} needs "
-            f"{MIN_MODELS} ranked rows at least, beside the reference"
+            f"a calibration of board {board.name} needs {MIN_MODELS} ranked rows at least, beside "
+            f"the reference; {len(chosen)} are too few"
         )
     preferences = np.stack([table.preferences[table.index(model)] for model in chosen])
     outputs = [Row(board.path / model).outputs() for model in chosen]

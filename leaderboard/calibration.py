@@ -181,15 +181,20 @@ def read_calibration(board: Path, ids: Sequence[str]) -> CalibrationFile | None:
 
 
 def import_lc_alpaca_eval(
-    difficulty: Path, gamed: Path, ids: Sequence[str], alignment: Literal["instruction", "position"]
+    difficulty: Path,
+    gamed: Path,
+    reference: Mapping[str, int],
+    alignment: Literal["instruction", "position"],
 ) -> LcAlpacaEvalFile:
     """The two files that AlpacaEval publishes, as one of ours.
 
     `difficulty` has the columns `instruction_index` (or `index`, or none: the first one) and
     `instruction_difficulty`. `gamed` has `model`, `instruction_index` or `index`, `preference` in
-    1..2, and `len_model` and `len_reference`, or `std_delta_len`. The n-th instruction is `ids[n]`.
-    Raises UserError with file and line.
+    1..2, and `len_model` and `len_reference`, or `std_delta_len`. `reference` holds the characters
+    of the reference's answers by instruction, in their order. Raises UserError with file and line,
+    and where the gamed answers are those of another reference.
     """
+    ids = list(reference)
     hard: dict[str, float] = {}
     for where, row in read_rows(difficulty):
         hard[_id(row, ids, where)] = _number(row, "instruction_difficulty", where)
@@ -198,11 +203,13 @@ def import_lc_alpaca_eval(
             f"{difficulty}: {len(missing)} of {len(ids)} instructions have no difficulty "
             f"(the first is {missing[0]})"
         )
-    rows, in_characters = [], True
+    rows, in_characters, n_other = [], True, 0
     for where, row in read_rows(gamed):
         in_characters = "len_model" in row
         if in_characters:
-            longer = _number(row, "len_reference", where) - _number(row, "len_model", where)
+            length = _number(row, "len_reference", where)
+            longer = length - _number(row, "len_model", where)
+            n_other += abs(length - reference[_id(row, ids, where)]) > 0.1 * length + 2
         else:
             longer = _number(row, "std_delta_len", where)
         preference = _number(row, "preference", where) - 1
@@ -216,6 +223,11 @@ def import_lc_alpaca_eval(
                 preference=preference,
                 difference=longer,
             )
+        )
+    if n_other > len(rows) / 2:
+        raise UserError(
+            f"{gamed}: these are versions of another reference: its lengths differ in {n_other} of "
+            f"{len(rows)} rows"
         )
     return LcAlpacaEvalFile(
         difficulty={name: hard[name] for name in ids},

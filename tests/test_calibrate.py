@@ -56,7 +56,7 @@ def calibrate(leaderboard, results, *more):
 
 def test_it_says_not_calibrated_below_eight_rows(ready, leaderboard):
     shutil.rmtree(ready / "toy" / "row0")
-    refused(calibrate(leaderboard, ready), "7 rows are too few", "8")
+    refused(calibrate(leaderboard, ready), "7 are too few", "8")
     shown = leaderboard("show", "toy", "--columns", "model", "lc_joint", "--results", ready)
     assert all(row[1] == "not calibrated" for row in grid(shown.out.split("\n\n")[1])[1:])
     assert (
@@ -118,6 +118,13 @@ def test_the_headline_ranks(ready, leaderboard):
     assert "ranked by" not in leaderboard("show", "toy", "--results", ready).out
 
 
+def test_a_headline_that_the_board_cannot_have_changes_nothing(ready, leaderboard):
+    before = (ready / "toy/board.toml").read_bytes()
+    refused(calibrate(leaderboard, ready, "--headline", "lc_alpaca_eval"), "--difficulty")
+    assert (ready / "toy/board.toml").read_bytes() == before
+    assert not (ready / "toy/calibration.json").exists()
+
+
 def test_a_second_calibration_takes_overwrite(ready, leaderboard):
     names = [f"row{n}" for n in range(N_ROWS)]
     assert calibrate(leaderboard, ready, *names).code == 0
@@ -130,7 +137,7 @@ def test_a_second_calibration_takes_overwrite(ready, leaderboard):
 
 def test_rows_that_are_not_there_are_refused(ready, leaderboard):
     refused(calibrate(leaderboard, ready, "row1", "nobody"), "'nobody'", "row1")
-    refused(calibrate(leaderboard, ready, "row1", "row2"), "2 rows are too few")
+    refused(calibrate(leaderboard, ready, "row1", "row2"), "2 are too few")
 
 
 def test_an_edited_calibration_is_refused(ready, leaderboard):

@@ -61,6 +61,10 @@ def test_without_the_files_the_column_says_why(tmp_path, leaderboard):
     run = leaderboard("board", "import", "alpaca_eval", folder, *alone, "--results", results)
     refused(run, "--difficulty and --gamed go together")
     run = leaderboard(
+        "board", "import", "alpaca_eval", folder, "--by-position", "--results", results
+    )
+    refused(run, "--by-position goes with --difficulty")
+    run = leaderboard(
         "board", "import", "alpaca_eval", folder, "--headline", "lc_alpaca_eval", "--name", "b",
         "--results", results,
     )  # fmt: skip
@@ -104,9 +108,10 @@ def test_lengths_that_never_differ_leave_the_row_without(imported):
         ({"preference": ["x"] * 8}, ["gamed.csv, line 2", "'preference'", "'x'"]),
         ({"instruction_index": [0, 1, 2, 2]}, ["difficulty.csv", "1 of 4", "003"]),
         ({"instruction_difficulty": [0, 1, np.inf, 2]}, ["difficulty.csv, line 4", "a number"]),
+        ({"len_reference": [400] * 8}, ["gamed.csv", "another reference", "8 of 8"]),
         ({"instruction_index": [0, 1, 2, 9]}, ["difficulty.csv, line 5", "below 4", "9"]),
     ],
-    ids=["range", "text", "missing", "infinite", "unknown"],
+    ids=["range", "text", "missing", "infinite", "other", "unknown"],
 )
 def test_files_that_do_not_fit_are_refused_with_their_line(imported, changed, parts):
     results, done = imported(**changed)

@@ -195,6 +195,8 @@ class Import:
 
         if (self.difficulty is None) != (self.gamed is None):
             raise UserError("--difficulty and --gamed go together")
+        if self.by_position and self.difficulty is None:
+            raise UserError("--by-position goes with --difficulty and --gamed")
         files = None
         if self.difficulty is not None and self.gamed is not None:
             alignment: Literal["position", "instruction"]

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -55,8 +55,9 @@ class LengthControlFiles:
     gamed: Path
     alignment: Literal["instruction", "position"] = "instruction"
 
-    def read(self, ids: Sequence[str]) -> LcAlpacaEvalFile:
-        return import_lc_alpaca_eval(self.difficulty, self.gamed, ids, self.alignment)
+    def read(self, reference: Mapping[str, int]) -> LcAlpacaEvalFile:
+        """`reference` is instruction id → characters of the reference's answer."""
+        return import_lc_alpaca_eval(self.difficulty, self.gamed, reference, self.alignment)
 
 
 @dataclass(slots=True)
@@ -105,7 +106,8 @@ def import_alpaca_eval(
     if found.published is not None:
         files["published.csv"] = found.published
     if length_control is not None:
-        files[LC_ALPACA_EVAL] = json_text(asdict(length_control.read(list(found.instructions))))
+        reference = {i: output.characters for i, output in found.reference_outputs.items()}
+        files[LC_ALPACA_EVAL] = json_text(asdict(length_control.read(reference)))
     elif headline != "win_rate":
         raise UserError(f"--headline {headline} needs --difficulty and --gamed")
     if (results / board_name).exists():
