@@ -13,7 +13,8 @@ from scipy.optimize import brentq
 from scipy.special import expit, logit, stdtrit
 
 from leaderboard.statistics.bradley_terry import bradley_terry
-from leaderboard.statistics.lc_joint import Calibration, ControlRows, calibrate, lc_joint
+from leaderboard.statistics.lc_calibration import calibrate
+from leaderboard.statistics.lc_joint import Calibration, ControlRows, lc_joint
 from leaderboard.statistics.length_control import GamedRows, lc_alpaca_eval
 from leaderboard.statistics.training_seeds import seed_group
 

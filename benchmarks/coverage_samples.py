@@ -104,12 +104,27 @@ def verdicts(rng: Rng, data: str, rate: Any, n: int, reps: int) -> Floats:
     if data == "two orders":  # the orders agree with a correlation of 1 / 1.5
         chance = beta(rng, rate, 0.5, (reps, n, 1))
         return (rng.random((reps, n, 2)) < chance).astype(float)
-    if data in ("nearly constant", "nearly constant, noisy"):
-        rare = min(0.04, rate / 2)
-        usual = (rate - rare) / (1 - rare)
-        noise = rng.uniform(-1, 1, (reps, n, 1)) * min(0.03, usual) if "noisy" in data else 0.0
-        return np.where(rng.random((reps, n, 1)) < rare, 1.0, usual + noise)
+    if data.startswith("nearly constant"):
+        return nearly_constant(rng, data, rate, (reps, n, 1))
     raise ValueError(f"unknown data: {data}")
+
+
+def nearly_constant(rng: Rng, data: str, rate: float, shape: tuple[int, ...]) -> Floats:
+    """Rare clear wins among preferences near `usual`, so that their mean is `rate`."""
+    graded = data in ("nearly constant, two grades", "nearly constant, uniform")
+    rare = 0.01 if graded else min(0.04, rate / 2)
+    usual = (rate - rare) / (1 - rare)
+    if data == "nearly constant":
+        noise = np.zeros(shape)
+    elif data == "nearly constant, noisy":
+        noise = rng.uniform(-1, 1, shape) * min(0.03, usual)
+    elif data == "nearly constant, two grades":  # 0 and twice the usual value
+        noise = rng.choice([-usual, usual], shape)
+    elif data == "nearly constant, uniform":  # from 0 to twice the usual value
+        noise = rng.uniform(-usual, usual, shape)
+    else:
+        raise ValueError(f"unknown data: {data}")
+    return np.where(rng.random(shape) < rare, 1.0, usual + noise)
 
 
 def one_reference(rng: Rng, data: str, rate: float, n: int, reps: int) -> dict[str, Outcome]:
@@ -249,6 +264,8 @@ STATISTICS = (
         [
             *grid("hard", "soft", "graded", "ties", "two orders"),
             *grid("nearly constant", "nearly constant, noisy"),
+            ("nearly constant, two grades", 0.05),
+            ("nearly constant, uniform", 0.11),
             ("hard ± 25 %", 0.02),
         ],
         one_reference,

@@ -11,7 +11,7 @@ import os
 import shutil
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -151,8 +151,11 @@ class Board:
 
 
 # -------------------------------------------------------------------------------------- reading
-def load_board(name: str, results: Path | str = "results", *, verify: bool = True) -> Board:
-    """The board of this name in a results folder, or a packaged one, copied there.
+def load_board(
+    name: str, results: Path | str = "results", *, verify: bool = True, calibrated: bool = True
+) -> Board:
+    """The board of this name in a results folder, or a packaged one, copied there; `calibrated` off
+    passes over its calibration, as if it ranked by win rate.
 
     Raises UserError when there is none, when a file is broken, when it reaches out of its folder
     by a link, a reference's name or the path of recorded verdicts, and, unless `verify` is off,
@@ -181,7 +184,9 @@ def load_board(name: str, results: Path | str = "results", *, verify: bool = Tru
         raise UserError(f'{file}: min_votes must be "all" or 1 to {len(panel.judges)}, not {votes}')
     ids = [instruction.id for instruction in instructions]
     lc_alpaca_eval = read_lc_alpaca_eval(path, ids)
-    calibration = read_calibration(path, ids)
+    calibration = read_calibration(path, ids) if calibrated else None
+    if not calibrated:
+        settings = replace(settings, headline="win_rate")
     needs = {"lc_alpaca_eval": lc_alpaca_eval, "lc_joint": calibration, "win_rate": path}
     if needs[settings.headline] is None:
         raise UserError(f"{file}: the headline is {settings.headline}, but its file is missing")

@@ -24,18 +24,19 @@ from leaderboard.columns import by_instruction, column_absent, mediator_differen
 from leaderboard.controls import CONTROLS, control_outputs, control_row, run_controls
 from leaderboard.results import Row, judged_on, row_items, summarise, write_json
 from leaderboard.standings import Standings, board_rows, standings, write_leaderboard
-from leaderboard.statistics.lc_joint import MIN_MODELS, ControlRows, calibrate
+from leaderboard.statistics.lc_calibration import MIN_MODELS, calibrate
+from leaderboard.statistics.lc_joint import ControlRows
 from leaderboard.statistics.uncertainty import Floats
 from leaderboard.watch import SILENT, Watch
 
 _UNITS = {"length": "characters", "lists": "list items", "markdown": "marks of Markdown"}
-CONTROL_ROLES: dict[str, Literal["neutral", "content"]] = {
+CONTROL_ROLES: dict[str, Literal["neutral", "content", "constant"]] = {
     "padded": "neutral",
     "truncated": "content",
-    "null": "content",
+    "null": "constant",
 }
-"""A paragraph of courtesies adds length alone; what a cut takes away, and a phrase that answers
-nothing lacks, is content."""
+"""A paragraph of courtesies adds length alone; what a cut takes away is content; and one phrase for
+everything must not gain."""
 
 
 def calibrate_board(
@@ -50,29 +51,35 @@ def calibrate_board(
     """Calibrate a board from its rows, all the ranked ones unless some are named, and return it.
 
     `headline` becomes the column that it ranks by. Every row's summary is reckoned anew; win rates
-    stay as they are. Raises UserError for fewer than 8 rows, rows whose lengths are not known, a
-    board with several references, and one that is calibrated already, unless `overwrite`.
+    stay as they are. A board that is calibrated already stays so, unless `overwrite`: what another
+    run left undone is done. Raises UserError for fewer than 8 rows, rows whose lengths are not
+    known, a board with several references, and other rows than it is calibrated from.
     """
-    board = load_board(name, results, verify=False)
+    # A calibration that is to be made anew may be one that cannot be read.
+    board = load_board(name, results, verify=False, calibrated=not overwrite)
     file = board.path / "board.toml"
     said = tomllib.loads(file.read_text(encoding="utf-8")).get("hashes")
     refuse_changes(board, said, but=["columns"])  # an interrupted calibration is made good
-    if board.calibration is not None and not overwrite:
-        raise UserError(
-            f"board {name} is calibrated already, from {len(board.calibration.models)} rows; to do "
-            "so anew moves every lc_joint on it, and takes --overwrite"
-        )
     if headline == "lc_alpaca_eval" and (why := column_absent(board, headline)):
         raise UserError(f"the board cannot rank by {headline}: {why}")
-    frozen = _estimate(board, standings(board), models, watch)
+    frozen = board.calibration
+    if frozen is None:
+        frozen = _estimate(board, standings(board), models, watch)
+    elif models and set(models) != set(frozen.models):
+        raise UserError(
+            f"board {name} is calibrated already, from {len(frozen.models)} rows; to do so from "
+            "others moves every lc_joint on it, and takes --overwrite"
+        )
     with FileLock(board.path / ".lock"):
         table = tomllib.loads(file.read_text(encoding="utf-8"))
-        table["headline"] = headline or board.settings.headline
+        if table.get("hashes") != said:
+            raise UserError(f"another run has just calibrated board {name}; look at it first")
+        table["headline"] = headline or table["headline"]
         table["hashes"]["columns"] = columns_hash(table["headline"], board.lc_alpaca_eval, frozen)
         write_json(board.path / CALIBRATION, asdict(frozen))
         write_atomic(file, tomli_w.dumps(table))
     board = load_board(name, results)
-    reckon_anew(board)
+    reckon_anew(board, watch)
     run_controls(board, watch)
     write_leaderboard(board)
     return board
@@ -102,16 +109,22 @@ def describe_calibration(board: Board) -> str:
     return "\n".join(lines)
 
 
-def reckon_anew(board: Board) -> None:
-    """Write every row's summary anew, from the verdicts and answers that are stored."""
+def reckon_anew(board: Board, watch: Watch) -> None:
+    """Write every row's summary anew, from the verdicts and answers that are stored.
+
+    A row that cannot be read, or that another run is at work on, is left as it is, and said so:
+    tables show its figures all the same, and the next calibration or `eval` writes them.
+    """
     for row in board_rows(board):
-        with row.locked():
-            summary = row.summary()
-            if summary is None or not judged_on(board, summary):
-                continue
-            limit = summary["answers"]["n"] if summary["is_partial"] else None
-            outputs = row.outputs() if row.outputs_file.is_file() else {}
-            row.write_summary(summarise(board, row, board.first(limit), outputs))
+        try:
+            with row.locked():
+                summary = row.summary()
+                if summary is not None and judged_on(board, summary):
+                    limit = summary["answers"]["n"] if summary["is_partial"] else None
+                    outputs = row.outputs() if row.outputs_file.is_file() else {}
+                    row.write_summary(summarise(board, row, board.first(limit), outputs))
+        except UserError as error:
+            watch.note(f"{row.name} is left as it is: {error}")
 
 
 def _estimate(
@@ -128,7 +141,7 @@ def _estimate(
     if len(chosen) < MIN_MODELS:
         raise UserError(
             f"a calibration of board {board.name} needs {MIN_MODELS} ranked rows at least, beside "
-            f"the reference; {len(chosen)} are too few"
+            f"the reference; there are {len(chosen)}"
         )
     preferences = np.stack([table.preferences[table.index(model)] for model in chosen])
     outputs = [Row(board.path / model).outputs() for model in chosen]
@@ -143,11 +156,23 @@ def _estimate(
     differences = np.stack([mediator_differences(board, one, mediators) for one in outputs])
     controls = _controls(board, mediators, watch)
     calibration = calibrate(preferences, differences, mediators, controls)
-    digests = {
-        model: digest([None if np.isnan(p) else p for p in preference.tolist()])
-        for model, preference in zip(chosen, preferences, strict=True)
-    }
+    digests = {model: _digest(table, model) for model in chosen}
     return calibration_file(calibration, digests, [i.id for i in board.instructions])
+
+
+def changed_since_calibration(board: Board, table: Standings) -> list[str]:
+    """The rows that the calibration is from and whose verdicts are others now, or gone."""
+    frozen = {} if board.calibration is None else board.calibration.models
+    return [
+        model
+        for model, was in frozen.items()
+        if model not in table.models or _digest(table, model) != was
+    ]
+
+
+def _digest(table: Standings, model: str) -> str:
+    preference = table.preferences[table.index(model)].tolist()
+    return digest([None if np.isnan(p) else p for p in preference])
 
 
 def _controls(board: Board, mediators: Sequence[str], watch: Watch) -> list[ControlRows]:

@@ -94,7 +94,7 @@ class StoredControl:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     name: str
-    role: Literal["neutral", "content"]
+    role: Literal["neutral", "content", "constant"]
     preference: Sequence[Fraction | None]
     mediators: Sequence[Sequence[Number]]
 
@@ -113,6 +113,7 @@ class CalibrationFile:
     scale: Sequence[Number]
     taste: Sequence[Number]
     controls: Sequence[StoredControl]
+    constant_weight: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     schema_version: Literal[1] = 1
 
     def calibration(self) -> Calibration:
@@ -132,6 +133,7 @@ class CalibrationFile:
             scale=np.array(self.scale),
             taste=np.array(self.taste),
             controls=tuple(controls),
+            constant_weight=self.constant_weight,
         )
 
 
@@ -154,6 +156,7 @@ def calibration_file(
             )
             for control in calibration.controls
         ],
+        constant_weight=calibration.constant_weight,
     )
 
 

@@ -23,9 +23,18 @@ FLOOR = 0.1
 
 
 def card(
-    board: Board, summary: dict[str, Any], table: Standings, controls: Sequence[ControlResult]
+    board: Board,
+    summary: dict[str, Any],
+    table: Standings,
+    controls: Sequence[ControlResult],
+    *,
+    with_note: bool = True,
 ) -> str:
-    """The card of one row; percent and points with one decimal."""
+    """The card of one row; percent and points with one decimal. The note is the board's own.
+
+    Where the board ranks by another column, every figure that is about the win rate says so.
+    """
+    is_plain = board.settings.headline == "win_rate"
     rate, answers = summary["win_rate"], summary["answers"]
     name = summary["model"]
     judges = ", ".join(board.panel.names)
@@ -42,7 +51,7 @@ def card(
     else:
         lines += _neighbours(board, table, name)
     lines += _out_of_range(board, name, rate["value"], table)
-    lines.append(_judged(summary))
+    lines.append(_judged(summary, "" if is_plain else "the win rate "))
     length = answers["mean_characters"]
     lines.append(
         f"  answers: {answers['n']}, of them {answers['n_empty']} empty and "
@@ -58,10 +67,11 @@ def card(
     lines.append(f"  cost: ${summary['cost_usd']:.2f}")
     if (smallest := board_resolution(table)) is not None:
         lines.append(
-            f"  the smallest difference that this board can show: {100 * smallest:.1f} points\n"
+            f"  the smallest difference {'' if is_plain else 'of win rates '}that this board can "
+            f"show: {100 * smallest:.1f} points\n"
             "    (two models on the same instructions, 80 % power)"
         )
-    if board.settings.note:
+    if board.settings.note and with_note:
         lines.append(_folded(f"note: {board.settings.note}"))
     return printable("\n".join(lines))
 
@@ -141,12 +151,13 @@ def _out_of_range(board: Board, name: str, rate: float | None, table: Standings)
             "    a better reference, a model nearer to this one, is not on the board yet",
         ]
     value = table.frame.set_index("model")["win_rate"].to_dict()[nearer]
+    of = "" if board.settings.headline == "win_rate" else "win rate "
     judges = " --judge JUDGE" if board.is_recorded else ""
     folder = board.path.parent
     where = "" if folder == Path("results") else f" --results {folder}"
     return [
         *lines,
-        f"    a better reference is {nearer} ({100 * value:.1f} %):",
+        f"    a better reference is {nearer} ({of}{100 * value:.1f} %):",
         f"    leaderboard board new NAME --from {board.name} "
         f"--reference {board.path / nearer / 'outputs.jsonl'}{judges}{where}",
     ]
@@ -169,14 +180,14 @@ def _has_texts(board: Board, model: str) -> bool:
     return any(output.text for output in outputs.values())
 
 
-def _judged(summary: dict[str, Any]) -> str:
+def _judged(summary: dict[str, Any], of: str) -> str:
     rate, verdicts = summary["win_rate"], summary["verdicts"]
     line = f"  judged: {rate['n_judged']}/{rate['n_items']}"
     if verdicts["n_missing"]:
         why = "; ".join(f"{error}: {count}" for error, count in verdicts["errors"].items())
         line += (
             f"; missing verdicts: {verdicts['n_missing']} ({why})\n"
-            "    had they all been losses or all wins: "
+            f"    {of}had they all been losses or all wins: "
             f"{100 * rate['bound_low']:.1f} to {100 * rate['bound_high']:.1f} %"
         )
     return line

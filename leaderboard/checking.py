@@ -10,6 +10,7 @@ from judges.errors import UserError
 from judges.schema import Output
 from leaderboard.boards import Board
 from leaderboard.controls import control_row, judged_controls
+from leaderboard.head_to_head import meeting_faults
 from leaderboard.judging import is_on_other_texts
 from leaderboard.results import Row, judged_on, summarise
 from leaderboard.standings import board_rows
@@ -33,6 +34,7 @@ def check_board(board: Board) -> dict[str, str]:
             faults[row.name] = _row_faults(board, row)
         except UserError as error:
             faults[row.name] = str(error)
+    faults |= {f"head_to_head/{pair}": fault for pair, fault in meeting_faults(board).items()}
     return {name: fault for name, fault in faults.items() if fault}
 
 

@@ -18,7 +18,8 @@ import pandas as pd
 from judges.reading import list_items
 from judges.schema import Output
 from leaderboard.boards import Board, Column
-from leaderboard.statistics.lc_joint import MIN_MODELS, lc_joint
+from leaderboard.statistics.lc_calibration import MIN_MODELS
+from leaderboard.statistics.lc_joint import lc_joint
 from leaderboard.statistics.length_control import lc_alpaca_eval
 from leaderboard.statistics.uncertainty import Floats
 
@@ -153,13 +154,14 @@ def mediator_differences(
 
 
 def distinct_share(outputs: Mapping[str, Output]) -> float:
-    """The share of different texts among the answers; of lengths, where texts are not stored.
+    """The share of different texts among the answers; 1 where texts are not stored.
 
     Sentences that differ in case, spaces, digits or punctuation only are the same; so little text
     that a number may be all of the answer is taken as it stands.
     """
-    seen = {_letters(o.text) if o.length is None else o.length for o in outputs.values()}
-    return len(seen) / len(outputs)
+    if any(output.length is not None for output in outputs.values()):
+        return 1.0
+    return len({_letters(output.text) for output in outputs.values()}) / len(outputs)
 
 
 def _letters(text: str) -> str:
@@ -186,7 +188,8 @@ def _lc_joint(board: Board, preference: Floats, outputs: Mapping[str, Output]) -
         influence=fit.influence,
         details={
             "coefficients": fit.coefficients,
-            "is_constant_guarded": bool(fit.is_constant_guarded),
+            "is_constant_guarded": fit.is_constant_guarded,
+            "gain": fit.gain,
         },
     )
 

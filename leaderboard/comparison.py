@@ -16,6 +16,7 @@ import numpy as np
 from judges.errors import UserError
 from leaderboard.boards import Board, load_board
 from leaderboard.standings import Standings, standings
+from leaderboard.statistics.ranking import Pairs
 from leaderboard.statistics.uncertainty import (
     ROUNDING,
     Floats,
@@ -37,6 +38,10 @@ class Comparison:
     this family: whether the win rates differ at 5 % among all pairs of its rows, over all
     instructions (`Standings.pairs`, on which ranks by win rate rest). So a small p among few
     comparisons can go with False.
+
+    Where the board ranks by a length-controlled figure, `headline_difference` is that of this
+    figure, over all instructions, and `headline_is_separable` whether the ranks tell the two apart
+    (`Standings.ranking_pairs`). Both are None on other boards, and within a category.
     """
 
     a: str
@@ -55,12 +60,19 @@ class Comparison:
     n_ties: int
     n_losses: int
     is_separable: bool
+    headline_difference: float | None = None
+    headline_is_separable: bool | None = None
 
     @property
     def disagrees(self) -> bool:
         """Whether interval and test are of two minds about zero, as can be close to 5 %, or where
         few instructions differ: the interval allows for what was not seen, the test does not."""
-        return (self.low > 0 or self.high < 0) != (self.p_value <= SIGNIFICANT)
+        return are_of_two_minds(self.low, self.high, self.p_value)
+
+
+def are_of_two_minds(low: float, high: float, p_value: float) -> bool:
+    """Whether the interval of a difference and the test differ on whether it is zero, at 5 %."""
+    return (low > 0 or high < 0) != (p_value <= SIGNIFICANT)
 
 
 def compare(
@@ -72,6 +84,7 @@ def compare(
     judged instruction.
     """
     loaded = load_board(board, Path(results)) if isinstance(board, str) else board
+    refuse_references(loaded, (a, b))
     return compare_in(standings(loaded), a, b)
 
 
@@ -104,8 +117,15 @@ def compare_pairs(
             difference = table.preferences[i, held] - table.preferences[j, held]
             difference = difference[~np.isnan(difference)]
             if len(difference):
-                separable = bool(table.pairs.holm[i, j] <= SIGNIFICANT + ROUNDING)
-                made.append(_comparison(a, b, category, difference, separable))
+                separable = is_told_apart(table.pairs, i, j)
+                one = _comparison(a, b, category, difference, separable)
+                if category is None and table.ranking_pairs is not table.pairs:
+                    one = replace(
+                        one,
+                        headline_difference=float(table.ranking_pairs.difference[i, j]),
+                        headline_is_separable=is_told_apart(table.ranking_pairs, i, j),
+                    )
+                made.append(one)
             elif category is None:
                 raise UserError(f"{a} and {b} have no judged instruction in common")
     adjusted = holm([one.p_value for one in made])
@@ -115,15 +135,18 @@ def compare_pairs(
     ]
 
 
+def is_told_apart(pairs: Pairs, i: int, j: int) -> bool:
+    """Whether two models differ at 5 % among all pairs."""
+    return bool(pairs.holm[i, j] <= SIGNIFICANT + ROUNDING)
+
+
 def _comparison(
     a: str, b: str, category: str | None, difference: Floats, is_separable: bool
 ) -> Comparison:
     """One comparison that is a family of its own."""
-    # Means of the same votes can differ in the last bit, which is no difference.
-    difference = np.where(np.abs(difference) <= ROUNDING, 0.0, difference)
+    difference = without_rounding(difference)
     interval = difference_interval(difference)
-    # No finite sample makes a p of 0; that of thousands of like signs is just too small to store.
-    p_value = max(sign_flip_p(difference), sys.float_info.min)
+    p_value = flip_p(difference)
     return Comparison(
         a=a,
         b=b,
@@ -144,6 +167,19 @@ def _comparison(
     )
 
 
+def without_rounding(difference: Floats) -> Floats:
+    """Means of the same votes can differ in the last bit, which is no difference."""
+    return np.where(np.abs(difference) <= ROUNDING, 0.0, difference)
+
+
+def flip_p(difference: Floats) -> float:
+    """The p-value of the sign-flip test, above 0.
+
+    No finite sample makes a p of 0; that of thousands of like signs is just too small to store.
+    """
+    return max(sign_flip_p(difference), sys.float_info.min)
+
+
 def pairs_of(table: Standings, names: Sequence[str], baseline: str | None = None) -> list[Pair]:
     """The pairs to compare, in the order of the table: each row with the baseline, or each with
     every row below it. Two names stay as they are given; none stand for all ranked rows.
@@ -154,16 +190,38 @@ def pairs_of(table: Standings, names: Sequence[str], baseline: str | None = None
     if baseline is not None:
         check_names(table, [baseline])
     ordered = [m for m in table.frame["model"] if m in (names or table.models)]
-    if baseline is not None:
-        pairs = [(model, baseline) for model in ordered if model != baseline]
-    else:
-        pairs = list(combinations(names if len(names) == 2 else ordered, 2))
+    pairs = pairs_among(names if len(names) == 2 else ordered, baseline)
+    if len(table.models) < 2:
+        alone = f"{_ranked(table)} alone" if table.models else "no row"
+        raise UserError(
+            f"there is nothing to compare yet: the board ranks {alone}; `leaderboard eval` adds "
+            "rows"
+        )
+    if len(names) == 1 and baseline is None:
+        raise UserError(f"name a second row to compare {names[0]} with; or none, for all pairs")
     if not pairs:
         held = names[0] if names else baseline or (ordered[0] if ordered else "no row")
         raise UserError(
             f"{held} is compared with nothing else; the ranked rows are: {_ranked(table)}"
         )
     return pairs
+
+
+def pairs_among(names: Sequence[str], baseline: str | None = None) -> list[Pair]:
+    """Each with the baseline, or each with every one behind it."""
+    if baseline is not None:
+        return [(name, baseline) for name in names if name != baseline]
+    return list(combinations(names, 2))
+
+
+def refuse_references(board: Board, names: Sequence[str]) -> None:
+    """Raises UserError for a reference of several, which are no rows of the table."""
+    references = board.settings.references
+    if len(references) > 1 and (named := [name for name in names if name in references]):
+        raise UserError(
+            f"{named[0]!r} is one of the references that all rows are judged against together, "
+            "not a row; with --direct rows are compared with it alone"
+        )
 
 
 def check_names(table: Standings, names: Sequence[str]) -> None:

@@ -20,7 +20,15 @@ from leaderboard.controls import ControlResult, run_controls
 from leaderboard.evalset import require_all
 from leaderboard.generate import generate_answers, require_own_prompts, store_answers
 from leaderboard.judging import judge_row
-from leaderboard.models import AnswersFile, LocalModel, Model, StoredRow, resolve, row_name
+from leaderboard.models import (
+    AnswersFile,
+    LocalModel,
+    Model,
+    StoredRow,
+    given_name,
+    resolve,
+    row_name,
+)
 from leaderboard.results import Row, Status, summarise
 from leaderboard.standings import Standings, write_leaderboard
 from leaderboard.watch import SILENT, Watch
@@ -76,6 +84,8 @@ def evaluate(  # noqa: PLR0913 - one argument a flag of `eval`
     if isinstance(chosen, AnswersFile):
         outputs, generator = read_answers(chosen.path, loaded.instructions, instructions)
     row = Row(loaded.path / row_name(chosen, name, generator))
+    if name is None and row.name != (given := given_name(chosen, generator)):
+        watch.note(f"{given!r} cannot be the name of a folder: the row is called {row.name}")
     if row.name in loaded.settings.references:
         raise UserError(f"{row.name!r} is a reference of this board; choose another --name")
     if only != "generate":

@@ -2,38 +2,39 @@
 
 A board's rows meet its references only. Here they meet each other, judged by the board's panel in
 the board's orders; the verdicts on A and B, in alphabetical order, are kept in its folder, in
-`head_to_head/<A>--vs--<B>/`. Answers files need no board, and leave nothing behind.
+`head_to_head/<A>--vs--<B>/`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import combinations
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import pandas as pd
 from filelock import FileLock
 
-from judges.base import annotate, presentations
 from judges.errors import UserError
-from judges.panel import Panel, panel_preferences
-from judges.reading import printable
 from judges.recorded import Recorded
-from judges.registry import judge_table, known_specs, make_panel, packaged_panels, read_panel
-from judges.schema import Annotation, Comparison, Instruction, Message, Output
+from judges.records import digest
+from judges.schema import Comparison, Instruction, Output
 from leaderboard import __version__
-from leaderboard.answers import read_answers
 from leaderboard.boards import Board
-from leaderboard.comparison import Pair, check_names
+from leaderboard.comparison import (
+    Pair,
+    are_of_two_minds,
+    check_names,
+    flip_p,
+    pairs_among,
+    without_rounding,
+)
 from leaderboard.evalset import require_all
 from leaderboard.generate import require_own_prompts
 from leaderboard.judging import is_on_other_texts, judge_row
-from leaderboard.results import RATE_COLUMNS, Manifest, Row, annotation_frame, row_items
+from leaderboard.results import RATE_COLUMNS, Manifest, Row, row_items
 from leaderboard.standings import Standings, standings
 from leaderboard.statistics.bradley_terry import BradleyTerry, bradley_terry
+from leaderboard.statistics.uncertainty import holm
 from leaderboard.statistics.winrate import WinRate, win_rate
-from leaderboard.user_files import read_rows
 from leaderboard.watch import SILENT, Watch
 
 FOLDER = "head_to_head"
@@ -43,32 +44,61 @@ Answers = Mapping[str, Output]
 
 @dataclass(frozen=True, slots=True)
 class Duel:
-    """How `a` fared against `b`: the rate is that at which a's answers were preferred."""
+    """How `a` fared against `b`: the rate is that at which a's answers were preferred.
+
+    `p_value` is that of the sign-flip test on the preferences less 0.5, 1 where nothing is judged,
+    and `p_holm` the same adjusted for the `n_comparisons` pairs of the same call.
+    """
 
     a: str
     b: str
     rate: WinRate
+    p_value: float
+    p_holm: float
+    n_comparisons: int
+
+    @property
+    def disagrees(self) -> bool:
+        """As `Comparison.disagrees` of the verdicts against references."""
+        return are_of_two_minds(self.rate.low - 0.5, self.rate.high - 0.5, self.p_value)
 
 
 @dataclass(frozen=True, slots=True)
 class HeadToHead:
-    """All pairs of some models, and their strengths by these and, on a board, by its references."""
+    """Pairs of models, and their strengths by these and, on a board, by its references.
+
+    `n_met` counts the pairs that the strengths rest on: fewer than there are models say nothing
+    that the win rates do not.
+    """
 
     duels: tuple[Duel, ...]
     strengths: BradleyTerry
+    n_met: int
 
 
 # ---------------------------------------------------------------------------------- rows of a board
-def head_to_head(board: Board, names: Sequence[str], watch: Watch = SILENT) -> HeadToHead:
-    """Put the answers of these rows and references against each other, every pair of them.
+def head_to_head(
+    board: Board, names: Sequence[str] = (), watch: Watch = SILENT, baseline: str | None = None
+) -> HeadToHead:
+    """Put the answers of these rows and references against each other, every pair of them, or each
+    against the baseline. None named are all: the ranked rows and the references.
 
     Verdicts that are stored are not asked for again, among them those of a row against a reference.
     Raises UserError for a name that is neither a ranked row nor a reference, answers without texts
     or to other prompts, and judges that only replay verdicts and have none on a pair.
     """
     table, references = standings(board), board.settings.references
+    ranked = [name for name in table.frame["model"] if name in table.models]
+    known = list(dict.fromkeys([*ranked, *references]))
+    if len(known) < 2:
+        raise UserError(
+            f"there is nothing to compare yet: {known[0]} is alone; `leaderboard eval` adds rows"
+        )
+    names = list(names) or known
+    if baseline is not None and baseline not in names:
+        names.append(baseline)
     _check_rivals(table, references, names)
-    duels = list(combinations(names, 2))
+    duels = pairs_among(names, baseline)
     # The verdicts on a row and a reference lie in the row.
     apart = [pair for pair in duels if (pair[0] in references) == (pair[1] in references)]
     unmet = [(min(pair), max(pair)) for pair in apart]
@@ -78,10 +108,10 @@ def head_to_head(board: Board, names: Sequence[str], watch: Watch = SILENT) -> H
     for pair in unmet:
         _judge(board, pair, answers, watch)
     rows = [name for name in names if name not in references]
-    known = _against_references(board, rows)
-    known |= {pair: _stored_items(board, pair, answers) for pair in unmet}
+    met = _against_references(board, rows)
+    met |= {pair: _stored_items(board, pair, answers) for pair in unmet}
     anchor = references[0] if rows else next(name for name in references if name in names)
-    return HeadToHead(tuple(_duel(a, b, known) for a, b in duels), _strengths(known, anchor))
+    return HeadToHead(duels_of(duels, met), strengths_of(met, anchor), len(met))
 
 
 def board_strengths(board: Board) -> BradleyTerry:
@@ -103,18 +133,21 @@ def board_strengths(board: Board) -> BradleyTerry:
             "strengths say nothing that the win rates do not. Put rows against each other: "
             f"leaderboard compare {board.name} ROW ROW --direct"
         )
-    return _strengths(_against_references(board, rows) | met, references[0])
+    return strengths_of(_against_references(board, rows) | met, references[0])
 
 
 def _check_rivals(table: Standings, references: Sequence[str], names: Sequence[str]) -> None:
     if len(names) < 2:
-        raise UserError("name two rows at least that are to meet")
+        raise UserError("name two rows or references at least, or none for all that there are")
     check_names(table, [name for name in names if name not in references])
     if len(set(names)) < len(names):
         raise UserError(f"a row is put against itself: {', '.join(names)}")
     for name in names:
-        if VERSUS in name:  # it would not be clear whose folder of verdicts it is
-            raise UserError(f"{name!r} cannot be put against others: {VERSUS!r} is in its name")
+        if VERSUS in f"--{name}--":  # it would not be clear whose folder of verdicts it is
+            raise UserError(
+                f"{name!r} cannot be put against others: with 'vs' where pairs are parted in it, "
+                "their folders could not be told apart"
+            )
 
 
 def _answers(board: Board, name: str) -> Answers:
@@ -161,10 +194,30 @@ def _judge(board: Board, pair: Pair, answers: Mapping[str, Answers], watch: Watc
     with FileLock(row.path / ".lock"):
         if not _is_of_this_panel(board, row):
             row.annotations_file.unlink(missing_ok=True)
-            parts = {"panel": board.hashes["panel"]}
-            made = Manifest(source=row.name, parts=parts, settings={}, herdbook=__version__)
-            row.write_manifest(made)
-        judge_row(board, row, _comparisons(board.instructions, pair, answers), watch)
+        parts = {"panel": board.hashes["panel"]}
+        made = Manifest(source=row.name, parts=parts, settings={}, herdbook=__version__)
+        row.write_manifest(made)
+        judge_row(board, row, comparisons_of(board.instructions, pair, answers), watch)
+        row.write_manifest(replace(made, parts={**parts, "verdicts": _digest(row)}))
+
+
+def _digest(row: Row) -> str:
+    return digest([[v.comparison_id, v.order, v.preference] for v in row.annotations()])
+
+
+def meeting_faults(board: Board) -> dict[str, str]:
+    """Pairs whose stored verdicts cannot be read, or are not those that were stored."""
+    faults = {}
+    for path in sorted((board.path / FOLDER).glob(f"*{VERSUS}*/manifest.json")):
+        row = Row(path.parent)
+        try:
+            manifest = row.manifest()
+            was = None if manifest is None else manifest.parts.get("verdicts")
+            if was not in (None, _digest(row)):  # None: a run that is not at its end
+                faults[row.name] = "its verdicts are not those that were stored; delete the folder"
+        except UserError as error:
+            faults[row.name] = str(error)
+    return faults
 
 
 def _folder(board: Board, pair: Pair) -> Row:
@@ -177,7 +230,7 @@ def _is_of_this_panel(board: Board, row: Row) -> bool:
     return manifest is not None and manifest.parts.get("panel") == board.hashes["panel"]
 
 
-def _comparisons(
+def comparisons_of(
     instructions: Sequence[Instruction], pair: Pair, answers: Mapping[str, Answers]
 ) -> list[Comparison]:
     """The second one's answers beside the first one's, with ids as `Board.comparison_ids` has."""
@@ -206,7 +259,7 @@ def _stored_pairs(board: Board, known: set[str]) -> list[Pair]:
 
 def _stored_items(board: Board, pair: Pair, answers: Mapping[str, Answers]) -> pd.DataFrame:
     """One row an instruction, as `row_items`; what was judged on other texts is missing."""
-    digests = {one.id: one.digest for one in _comparisons(board.instructions, pair, answers)}
+    digests = {one.id: one.digest for one in comparisons_of(board.instructions, pair, answers)}
     stored = _folder(board, pair).annotations()
     current = [verdict for verdict in stored if not is_on_other_texts(verdict, digests)]
     return row_items(board, current, board.instructions, pair[:1])
@@ -222,16 +275,31 @@ def _against_references(board: Board, rows: Sequence[str]) -> dict[Pair, pd.Data
     }
 
 
-def _duel(a: str, b: str, known: Mapping[Pair, pd.DataFrame]) -> Duel:
-    items = known.get((b, a))
-    if items is None:
-        for_b = known[a, b]
-        mirrored = {"preference": for_b["preference"], "low": for_b["high"], "high": for_b["low"]}
-        items = for_b.assign(**{name: 1 - column for name, column in mirrored.items()})
-    return Duel(a, b, win_rate(items[RATE_COLUMNS]))
+def duels_of(pairs: Sequence[Pair], known: Mapping[Pair, pd.DataFrame]) -> tuple[Duel, ...]:
+    """How these pairs fared, as one family of tests."""
+    items = [_items_for(a, b, known) for a, b in pairs]
+    margins = [of["preference"].dropna().to_numpy(float) - 0.5 for of in items]
+    p = [flip_p(without_rounding(margin)) if margin.size else 1.0 for margin in margins]
+    return tuple(
+        Duel(a, b, win_rate(of[RATE_COLUMNS]), alone, float(adjusted), len(pairs))
+        for (a, b), of, alone, adjusted in zip(pairs, items, p, holm(p), strict=True)
+    )
 
 
-def _strengths(met: Mapping[Pair, pd.DataFrame], anchor: str) -> BradleyTerry:
+def _items_for(a: str, b: str, known: Mapping[Pair, pd.DataFrame]) -> pd.DataFrame:
+    """What is known of a pair, the preferences being for a."""
+    if (b, a) in known:
+        return known[b, a]
+    for_b = known[a, b]
+    mirrored = {"preference": for_b["preference"], "low": for_b["high"], "high": for_b["low"]}
+    return for_b.assign(**{name: 1 - column for name, column in mirrored.items()})
+
+
+def strengths_of(met: Mapping[Pair, pd.DataFrame], anchor: str) -> BradleyTerry:
+    """The strengths by all verdicts on these pairs, each with the preferences for its second.
+
+    Raises UserError where the verdicts do not connect all models.
+    """
     battles = [
         items[["instruction_id", "preference"]].assign(model_1=one, model_2=two)
         for (one, two), items in met.items()
@@ -240,111 +308,3 @@ def _strengths(met: Mapping[Pair, pd.DataFrame], anchor: str) -> BradleyTerry:
         return bradley_terry(pd.concat(battles, ignore_index=True), anchor=anchor)
     except ValueError as error:  # all verdicts on a pair are missing
         raise UserError(f"no strengths can be reckoned: {error}") from None
-
-
-# ------------------------------------------------------------------------------------ answers files
-def compare_files(files: Sequence[Path], panel: Panel, watch: Watch = SILENT) -> HeadToHead:
-    """Put answers files against each other, in both orders; the first is the anchor.
-
-    The instructions are those of the files, which must all answer the same ones. Nothing is stored.
-    Raises UserError for fewer than two files, an instruction that one of them lacks, and a panel
-    that cannot judge them.
-    """
-    if len(files) < 2:
-        raise UserError("name two answers files at least")
-    instructions = _common_instructions(files)
-    panel.check(instructions)
-    answers = _named_answers(files, instructions)
-    known = {
-        (b, a): _judged_items(panel, instructions, (b, a), answers, watch)
-        for a, b in combinations(answers, 2)
-    }
-    duels = tuple(_duel(a, b, known) for b, a in known)
-    return HeadToHead(duels, _strengths(known, next(iter(answers))))
-
-
-def find_panel(spec: str) -> Panel:
-    """A packaged panel by its name, a panel file, or one judge by its short name."""
-    file = packaged_panels().get(spec, Path(spec))
-    if file.is_file():
-        return make_panel(read_panel(file), file.parent)
-    try:
-        table = judge_table(spec)
-    except UserError:
-        raise UserError(
-            f"no panel {spec!r}; packaged: {', '.join(packaged_panels())}; or give a panel file, "
-            f"or a judge: {', '.join(known_specs())}"
-        ) from None
-    return make_panel({"judges": [table]}, Path())
-
-
-def _judged_items(
-    panel: Panel,
-    instructions: Sequence[Instruction],
-    pair: Pair,
-    answers: Mapping[str, Answers],
-    watch: Watch,
-) -> pd.DataFrame:
-    """One row an instruction, as `panel_preferences`."""
-    comparisons = _comparisons(instructions, pair, answers)
-    verdicts: list[Annotation] = []
-    for judge in panel.judges:
-        shown = presentations(judge, comparisons, "both", seed=0)
-        what = f"judging {pair[1]} against {pair[0]} ({judge.name})"
-        verdicts += watch.track(annotate(judge, shown), len(shown), what)
-    items = panel_preferences(
-        annotation_frame(verdicts),
-        [comparison.id for comparison in comparisons],
-        panel.names,
-        aggregate=panel.aggregate,
-        n_orders=[2 if judge.sees_order else 1 for judge in panel.judges],
-    )
-    return items.assign(instruction_id=[instruction.id for instruction in instructions])
-
-
-def _common_instructions(files: Sequence[Path]) -> tuple[Instruction, ...]:
-    """The instructions that all files answer, in the order of the first."""
-    held: dict[Path, dict[str, None]] = {file: {} for file in files}
-    ids: dict[str, str] = {}
-    for file in files:
-        for where, row in read_rows(file):
-            text = _prompt(row, where)
-            held[file][text] = None
-            given = row.get("instruction_id")
-            if given is not None and ids.setdefault(text, str(given)) != str(given):
-                raise UserError(f"{where}: this instruction is {ids[text]!r} elsewhere")
-    everything = {text: None for texts in held.values() for text in texts}
-    for file, texts in held.items():
-        if missing := [text for text in everything if text not in texts]:
-            raise UserError(
-                f"{file}: {len(missing)} of the {len(everything)} instructions of these files have "
-                f"no answer; the first is {missing[0][:80]!r}"
-            )
-    made = tuple(
-        Instruction(id=ids.get(text, f"{n:04d}"), messages=(Message("user", text),))
-        for n, text in enumerate(everything, 1)
-    )
-    if len({instruction.id for instruction in made}) < len(made):
-        raise UserError(f"{files[0]}: two instructions have one instruction_id")
-    return made
-
-
-def _prompt(row: Mapping[str, object], where: str) -> str:
-    """What was asked, as `read_answers` reads it."""
-    text = row.get("instruction")
-    if not isinstance(text, str) or not text.strip():
-        raise UserError(f"{where}: `instruction` is missing; without a board it must be there")
-    return (f"{text}\n\n{row['input']}" if row.get("input") else text).strip()
-
-
-def _named_answers(
-    files: Sequence[Path], instructions: Sequence[Instruction]
-) -> dict[str, Answers]:
-    """Name → answers; a file is called by its generator, or where two have one, by its own name."""
-    read = [read_answers(file, instructions) for file in files]
-    names = [printable(said or file.stem) for file, (_, said) in zip(files, read, strict=True)]
-    if len(set(names)) < len(names):
-        names = [file.stem for file in files]
-    if len(set(names)) < len(names):
-        raise UserError(f"two of the files have one name: {', '.join(names)}")
-    return {name: outputs for name, (outputs, _) in zip(names, read, strict=True)}

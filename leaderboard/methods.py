@@ -6,6 +6,7 @@ is true of one reference or several, of a single judge, a panel or recorded verd
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,55 +20,9 @@ from leaderboard import __version__
 from leaderboard.boards import Board
 from leaderboard.controls import ControlResult
 from leaderboard.results import MIN_COVERAGE, Row
+from leaderboard.seed_groups import seed_groups
+from leaderboard.site.citations import ENTRIES
 from leaderboard.standings import Standings
-
-ENTRIES = {
-    "herdbook": f"""@software{{herdbook,
-  title   = {{Herdbook}},
-  author  = {{{{The Herdbook contributors}}}},
-  version = {{{__version__}}},
-  note    = {{Software, licensed under Apache-2.0}}
-}}""",
-    "wilson1927": """@article{wilson1927,
-  title   = {Probable inference, the law of succession, and statistical inference},
-  author  = {Wilson, Edwin B.},
-  journal = {Journal of the American Statistical Association},
-  year    = {1927},
-  volume  = {22},
-  number  = {158},
-  pages   = {209--212}
-}""",
-    "owen2001": """@book{owen2001,
-  title     = {Empirical Likelihood},
-  author    = {Owen, Art B.},
-  publisher = {Chapman and Hall/CRC},
-  year      = {2001}
-}""",
-    "holm1979": """@article{holm1979,
-  title   = {A simple sequentially rejective multiple test procedure},
-  author  = {Holm, Sture},
-  journal = {Scandinavian Journal of Statistics},
-  year    = {1979},
-  volume  = {6},
-  number  = {2},
-  pages   = {65--70}
-}""",
-    "dubois2024": """@misc{dubois2024,
-  title         = {Length-Controlled {AlpacaEval}: A Simple Way to Debias Automatic Evaluators},
-  author        = {Dubois, Yann and Galambosi, Bal{\\'a}zs and Liang, Percy and Hashimoto, Tatsunori B.},
-  year          = {2024},
-  eprint        = {2404.04475},
-  archiveprefix = {arXiv}
-}""",
-    "alpacaeval2023": """@misc{alpacaeval2023,
-  title        = {{AlpacaEval}: An Automatic Evaluator of Instruction-following Models},
-  author       = {Li, Xuechen and Zhang, Tianyi and Dubois, Yann and Taori, Rohan and Gulrajani, Ishaan
-                  and Guestrin, Carlos and Liang, Percy and Hashimoto, Tatsunori B.},
-  year         = {2023},
-  howpublished = {\\url{https://github.com/tatsu-lab/alpaca_eval}}
-}""",
-}
-"""Key → BibTeX entry of everything that a paragraph can refer to."""
 
 LENGTH_CONTROL = {
     "lc_alpaca_eval": "The column lc_alpaca_eval is the length-controlled win rate of AlpacaEval "
@@ -87,8 +42,13 @@ def board_hash(board: Board) -> str:
 
 
 def methods_text(board: Board, table: Standings, controls: Sequence[ControlResult]) -> str:
-    """The paragraph and the BibTeX entries, as `show --methods` prints them."""
-    paragraph = methods_paragraph(board, table, controls)
+    """The paragraph and the BibTeX entries, as `show --methods` prints them: in lines of 88."""
+    paragraph = textwrap.fill(
+        methods_paragraph(board, table, controls),
+        88,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
     return f"{paragraph}\n\n{bibliography(board, table)}"
 
 
@@ -99,8 +59,9 @@ def methods_paragraph(board: Board, table: Standings, controls: Sequence[Control
         *_answers(board, table),
         *_judging(board),
         *_figures(board, table),
-        *[LENGTH_CONTROL[name] for name in length_columns(table.frame)],
+        *_length_control(board, table),
         *_tests(board, table),
+        *_seeds(table),
         *_controls(board, controls),
     ]
     return printable(" ".join(sentences)).replace("\n", " ")
@@ -111,6 +72,8 @@ def bibliography(board: Board, table: Standings) -> str:
     keys = ["herdbook", "wilson1927", "owen2001"]
     if len(table.models) > 2:
         keys.append("holm1979")
+    if _seeds(table):
+        keys.append("owen2007")
     if length_columns(table.frame):
         keys.append("dubois2024")
     if _imported(board, table):
@@ -161,7 +124,7 @@ def _answers(board: Board, table: Standings) -> list[str]:
 def sampling_text(board: Board) -> str:
     """How models write on this board, in words."""
     how = board.settings.generation
-    parts = [f"at most {how.max_tokens} new tokens"]
+    parts = [f"at most {_count(how.max_tokens, 'new token')}"]
     if how.temperature == 0:
         parts.append("greedy decoding")
     else:
@@ -183,7 +146,7 @@ def _judging(board: Board) -> list[str]:
         sentences = [
             f"The judges were a panel of {len(judges)}: {described}.",
             f"The panel's preference is the {board.panel.aggregate} of their votes, where at least "
-            f"{needed} of the {len(judges)} votes are there.",
+            f"{needed} of the {len(judges)} votes {'is' if needed == 1 else 'are'} there.",
         ]
     for seen, text in _ORDERS.items():
         names = [judge.name for judge in judges if _order(judge, settings.orders) == seen]
@@ -242,13 +205,15 @@ def _figures(board: Board, table: Standings) -> list[str]:
         + (", each the mean over the references." if several else "."),
     ]
     if len(rows):
-        whole = bool((coverage == 1).all())
+        shares = sorted(
+            {f"{100 * share:.1f}" for share in (coverage.min(), coverage.max())}, key=float
+        )
         unranked = int((coverage < MIN_COVERAGE).sum())
         sentences.append(
             "Every comparison had a preference."
-            if whole
-            else f"Missing verdicts were left out, not imputed: {100 * coverage.min():.1f} to "
-            f"{100 * coverage.max():.1f} % of a model's comparisons had one"
+            if bool((coverage == 1).all())
+            else "Missing verdicts were left out, not imputed: "
+            f"{' to '.join(shares)} % of a model's comparisons had one"
             + (
                 f", and {_count(unranked, 'model')} with less than {100 * MIN_COVERAGE:.0f} % "
                 f"{'was' if unranked == 1 else 'were'} not ranked."
@@ -263,6 +228,48 @@ def _figures(board: Board, table: Standings) -> list[str]:
         "(Owen, 2001)."
     )
     return sentences
+
+
+def _length_control(board: Board, table: Standings) -> list[str]:
+    columns = length_columns(table.frame)
+    sentences = []
+    for column in columns:
+        sentences.append(LENGTH_CONTROL[column])
+        if column == "lc_joint" and board.calibration is not None:
+            frozen = board.calibration
+            forms = ", ".join(_MEDIATORS.get(name, name) for name in frozen.mediators)
+            anchors = ", ".join(f"{control.name} ({control.role})" for control in frozen.controls)
+            sentences.append(
+                f"It was calibrated on {_count(len(frozen.models), 'row')} of the board; the "
+                f"differences in form are those in {forms}, and "
+                + (
+                    f"the verdicts on these controls take part: {anchors}."
+                    if anchors
+                    else "no verdicts on controls take part."
+                )
+            )
+    if columns:
+        sentences.append(
+            f"The 95 % intervals of {' and '.join(columns)} follow from the influence of each "
+            "instruction on the figure, and include the error of the row's fit."
+        )
+    return sentences
+
+
+_MEDIATORS = {"length": "characters", "lists": "list items", "markdown": "marks of Markdown"}
+
+
+def _seeds(table: Standings) -> list[str]:
+    groups = [group for group in seed_groups(table) if group["n_seeds"] > 1]
+    if not groups:
+        return []
+    named = ", ".join(f"{group['group']} ({group['n_seeds']} seeds)" for group in groups)
+    return [
+        f"{_count(len(groups), 'training method')} {'is' if len(groups) == 1 else 'are'} there "
+        f"with several training seeds: {named}. A method's win rate is the mean over its seeds; its "
+        "95 % interval is for other seeds and other instructions alike, with the seeds' part of "
+        "the variance from a two-way bootstrap over seeds and instructions (Owen, 2007)."
+    ]
 
 
 def _tests(board: Board, table: Standings) -> list[str]:
@@ -306,7 +313,7 @@ def _controls(board: Board, controls: Sequence[ControlResult]) -> list[str]:
             if column == "win_rate"
             else f"By {column} they"
         )
-        sentence = f"{begin} lay where they must in {passed} of {len(of)} cases ({found})"
+        sentence = f"{begin} lay where they must in {_cases(passed, len(of))} ({found})"
         for outcome, text in (("failed", "failed"), ("inconclusive", "could not be told")):
             if names := [c.name for c in of if c.outcome == outcome]:
                 sentence += f"; {', '.join(names)} {text}"
@@ -325,6 +332,12 @@ def _imported(board: Board, table: Standings) -> bool:
         if manifest is not None and manifest.source.startswith("AlpacaEval,"):
             return True
     return False
+
+
+def _cases(passed: int, n: int) -> str:
+    if n == 1:
+        return "the one case there is" if passed else "no case"
+    return f"{passed} of {n} cases"
 
 
 def _count(n: int, one: str, many: str = "") -> str:

@@ -48,11 +48,13 @@ class LocalModel:
     @property
     def default_name(self) -> str:
         """The last two parts of the folder or of the Hub's name, as one."""
+        return "__".join(safe_name(part) for part in self.parts)
+
+    @property
+    def parts(self) -> list[str]:
         if self.spec.startswith(("hf/", "fake/")):
-            parts = self.spec.split("/", 1)[1].split("/")
-        else:
-            parts = list(Path(self.spec).resolve().parts[-2:])
-        return "__".join(safe_name(part) for part in parts if part != "/")
+            return self.spec.split("/", 1)[1].split("/")
+        return [part for part in Path(self.spec).resolve().parts[-2:] if part != "/"]
 
     def load(self) -> LocalLLM:
         """The model, ready to answer; raises UserError for what is wrong with it."""
@@ -135,3 +137,10 @@ def row_name(model: Model, chosen: str | None, generator: str | None) -> str:
     if isinstance(model, LocalModel):
         return check_name(model.default_name, "the model's name")
     return check_name(safe_name(generator or model.path.stem), "the model's name")
+
+
+def given_name(model: Model, generator: str | None) -> str:
+    """What the row would be called without --name, were every text fit to be a folder's name."""
+    if isinstance(model, StoredRow):
+        return model.name
+    return "__".join(model.parts) if isinstance(model, LocalModel) else generator or model.path.stem

@@ -26,6 +26,9 @@ from leaderboard.statistics.uncertainty import ROUNDING, Floats
 DIFFERENCES = (0.01, 0.02, 0.03, 0.05, 0.10)
 """What one may want to see, unless it is said."""
 
+ENOUGH = 40
+"""With fewer instructions on which two rows differ, the test asks for more than a plan says."""
+
 WORST = math.sqrt(0.5)
 """The deviation of two models whose every verdict is the toss of a coin, each its own."""
 
@@ -40,8 +43,15 @@ class Basis:
     """The same, with nine in ten of the pairs below it."""
     alone: float
     """Standard deviation of one model's preferences, the median of the rows."""
+    share_different: float
+    """Of the instructions, those on which the two rows of a pair differ, the median of the pairs."""
+    n_pairs: int
+    """The pairs that this is from, 0 where it is assumed."""
     source: str
-    is_assumed: bool = False
+
+    @property
+    def is_assumed(self) -> bool:
+        return self.n_pairs == 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +93,10 @@ class Plan:
     basis: Basis
     sizes: tuple[Size, ...]
     differences: tuple[Target, ...]
+
+    def is_rough(self, n: float) -> bool:
+        """Whether so many instructions are too few for the plan to be relied on."""
+        return n * self.basis.share_different < ENOUGH
 
 
 def make_plan(
@@ -171,16 +185,25 @@ def find_basis(table: Standings, models: tuple[str, str] | None = None) -> Basis
             source = " and ".join(sorted(table.models))
         if len(rows) == 1:
             rows, source = [rows[0], np.full_like(rows[0], 0.5)], f"{table.models[0]}, the one row"
-    found = sorted(filter(None, (_deviation(b - a) for a, b in pairwise(rows))))
+    differences = [b - a for a, b in pairwise(rows) if _deviation(b - a)]
+    found = [_deviation(difference) for difference in differences]
     if not found and models is not None:
         raise UserError(f"{source} do not differ on the instructions that both are judged on")
     if not found:
-        source = "nothing: no two rows that differ are there, so the worst case is assumed"
-        return Basis(typical=WORST, cautious=WORST, alone=0.5, source=source, is_assumed=True)
+        return Basis(
+            typical=WORST,
+            cautious=WORST,
+            alone=0.5,
+            share_different=0.5,
+            n_pairs=0,
+            source="no two rows that differ are there, so the worst case is assumed",
+        )
     return Basis(
         typical=float(np.median(found)),
         cautious=float(np.quantile(found, 0.9)),
         alone=float(np.median([*filter(None, map(_deviation, rows))])),
+        share_different=float(np.median([_share_different(values) for values in differences])),
+        n_pairs=len(found),
         source=source,
     )
 
@@ -190,6 +213,11 @@ def _deviation(values: Floats) -> float:
     present = values[~np.isnan(values)]
     deviation = float(present.std(ddof=1)) if len(present) > 1 else 0.0
     return deviation if deviation > ROUNDING else 0.0
+
+
+def _share_different(values: Floats) -> float:
+    present = values[~np.isnan(values)]
+    return float(np.mean(np.abs(present) > ROUNDING))
 
 
 def _mean(table: Standings, k: int) -> float:

@@ -5,8 +5,9 @@ The same files of a board make the same bytes. No text of an instruction or an a
 
 from __future__ import annotations
 
+import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,9 +15,19 @@ from typing import Any
 
 from judges.errors import UserError
 from judges.records import write_atomic
+from judges.schema import Output
 from leaderboard import __version__
 from leaderboard.boards import Board
 from leaderboard.controls import control_results, describe_controls
+from leaderboard.head_to_head import (
+    FOLDER,
+    VERSUS,
+    Duel,
+    board_strengths,
+    comparisons_of,
+    duels_of,
+)
+from leaderboard.judging import is_on_other_texts
 from leaderboard.methods import (
     bibliography,
     board_hash,
@@ -24,12 +35,16 @@ from leaderboard.methods import (
     methods_paragraph,
 )
 from leaderboard.planning import board_resolution
-from leaderboard.results import Row
+from leaderboard.results import Row, row_items
 from leaderboard.seed_groups import seed_groups
 from leaderboard.site.render import Group, Missing, Report, page
 from leaderboard.standings import Standings, standings
+from leaderboard.statistics.bradley_terry import BradleyTerry
+from leaderboard.table import category_records
 
 SUFFIXES = (".html", ".htm")
+NAME = "report.html"
+"""The report in its board's folder."""
 MARK = '<meta name="generator" content="Herdbook '
 """What tells a report of ours, which can be written anew, from any other file."""
 ORDERS = {"both": "both", "random": "one, at random", "fixed": "the reference first"}
@@ -42,6 +57,7 @@ def board_report(board: Board) -> str:
     table = standings(board)
     controls = control_results(board)
     settings = board.settings
+    duels, strengths = meetings(board, table)
     return page(
         Report(
             title=board.title,
@@ -59,8 +75,13 @@ def board_report(board: Board) -> str:
             headline=settings.headline,
             length_columns=length_columns(table.frame),
             models=table.models,
-            pairs=table.pairs,
+            pairs=table.ranking_pairs,
             resolution=board_resolution(table),
+            guarded=constant_rows(board, table),
+            categories=[] if is_private(board) else category_records(board, table.frame),
+            duels=duels,
+            strengths=strengths,
+            published=published_figures(board.path / "published.csv"),
             groups=training_seeds(table),
             controls=controls,
             controls_absent="" if controls else describe_controls(board, controls),
@@ -146,6 +167,73 @@ def missing_verdicts(board: Board, table: Standings) -> list[Missing]:
             )
         )
     return found
+
+
+def constant_rows(board: Board, table: Standings) -> Collection[str]:
+    """The rows whose lc_joint is their win rate, because their answers are mostly one text."""
+    found = []
+    for name in table.frame.loc[table.frame["status"] != "reference", "model"]:
+        summary = Row(board.path / name).summary() or {}
+        if summary.get("columns", {}).get("lc_joint", {}).get("is_constant_guarded") is True:
+            found.append(name)
+    return found
+
+
+def meetings(board: Board, table: Standings) -> tuple[Sequence[Duel], BradleyTerry | None]:
+    """How rows and references fared that met each other, as it is stored, and the strengths that
+    follow. Nothing is judged; verdicts of another panel or on other texts do not count."""
+    known = {}
+    for path in sorted((board.path / FOLDER).glob(f"*{VERSUS}*/annotations.jsonl")):
+        a, _, b = path.parent.name.partition(VERSUS)
+        row = Row(path.parent)
+        if not {a, b} <= {*table.models, *board.settings.references}:
+            continue
+        try:
+            manifest, answers = row.manifest(), {name: _answers(board, name) for name in (a, b)}
+            if manifest is None or manifest.parts.get("panel") != board.hashes["panel"]:
+                continue
+            shown = {c.id: c.digest for c in comparisons_of(board.instructions, (a, b), answers)}
+            verdicts = [v for v in row.annotations() if not is_on_other_texts(v, shown)]
+        except (UserError, KeyError):  # answers that are no longer there
+            continue
+        items = row_items(board, verdicts, board.instructions, [a])
+        if items["preference"].notna().any():
+            known[a, b] = items
+    try:
+        strengths = board_strengths(board) if known or len(board.references) > 1 else None
+    except UserError:
+        strengths = None
+    return duels_of(list(known), known), strengths
+
+
+def _answers(board: Board, name: str) -> Mapping[str, Output]:
+    return board.references.get(name) or Row(board.path / name).outputs(allow_torn=True)
+
+
+def published_figures(path: Path) -> list[list[str]]:
+    """The cells of published.csv, the header first: numbers with one decimal, texts cut.
+
+    Raises UserError where the file is no CSV in UTF-8.
+    """
+    if not path.is_file():
+        return []
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = [row for row in csv.reader(file) if row]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a readable CSV file ({error})") from None
+    width = len(lines[0]) if lines else 0
+    header = [_cut(name.replace("_", " ")) for cells in lines[:1] for name in cells]
+    body = [[_figure(cell) for cell in (row + [""] * width)[:width]] for row in lines[1:]]
+    return [header, *body]
+
+
+def _figure(cell: str) -> str:
+    """A cell with at most one decimal, where it is a number."""
+    try:
+        return _cut(cell) if "." not in cell else f"{float(cell):.1f}"
+    except ValueError:
+        return _cut(cell)
 
 
 def training_seeds(table: Standings) -> list[Group]:

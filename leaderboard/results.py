@@ -17,12 +17,12 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import fmean
-from typing import Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import pandas as pd
 import tomli_w
 from filelock import FileLock, Timeout
-from pydantic import NonNegativeInt, TypeAdapter
+from pydantic import Field, NonNegativeInt, TypeAdapter
 
 from judges.errors import UserError
 from judges.panel import panel_preferences
@@ -78,6 +78,9 @@ class Manifest:
         return digest(self.parts)
 
 
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+
+
 @dataclass(frozen=True, slots=True)
 class _Stored:
     """What is read of a stored summary.json, to tell one from another JSON file."""
@@ -88,27 +91,33 @@ class _Stored:
 
     @dataclass(frozen=True, slots=True)
     class Rate:
-        value: float | None
-        low: float
-        high: float
+        value: Number | None
+        low: Number
+        high: Number
+
+    @dataclass(frozen=True, slots=True)
+    class Figure:
+        value: Number
+        low: Number
+        high: Number
+        gain: Number = 0.0
+
+    @dataclass(frozen=True, slots=True)
+    class Absent:
+        value: None
+        absent: str
 
     @dataclass(frozen=True, slots=True)
     class Answers:
         n: NonNegativeInt
         n_empty: int
         n_length_stopped: int
-        mean_characters: float | None
-
-    @dataclass(frozen=True, slots=True)
-    class Figure:
-        value: float | None
-        low: float | None = None
-        high: float | None = None
+        mean_characters: Number | None
 
     board: Board
     is_partial: bool
     win_rate: Rate
-    columns: Mapping[str, Figure]
+    columns: Mapping[Literal["lc_joint", "lc_alpaca_eval"], Figure | Absent]
     answers: Answers
     manifest: Mapping[str, Any] | None
 

@@ -28,7 +28,8 @@ def group_members(table: Standings, models: Sequence[str] = ()) -> dict[str, lis
 
 
 def seed_groups(table: Standings, models: Sequence[str] = ()) -> Records:
-    """One record a group, best first: group, models, and the figures of `SeedGroup`.
+    """One record a group, best first: group, models, the figures of `SeedGroup`, and how much
+    better it is than the next group of several seeds, with the ends of that interval.
 
     A group of one row has that row's win rate, and None for all that needs a second seed.
     """
@@ -42,8 +43,18 @@ def seed_groups(table: Standings, models: Sequence[str] = ()) -> Records:
             figures = {"mean": float(np.nanmean(preferences)), "seed_sd": None}
             figures |= dict.fromkeys(("standard_error", "low", "high"))
             figures |= {"n_seeds": 1, "n_instructions": n, "level": None}
-        records.append({"group": group, "models": ", ".join(rows), **figures})
-    return sorted(records, key=lambda record: (-record["mean"], record["group"]))
+        of_next = dict.fromkeys(("next_group", "difference", "difference_low", "difference_high"))
+        records.append({"group": group, "models": ", ".join(rows), **figures, **of_next})
+    records.sort(key=lambda record: (-record["mean"], record["group"]))
+    for record, other in pairwise(r for r in records if r["n_seeds"] > 1):
+        found = compare_groups(table, record["group"], other["group"])
+        record |= {
+            "next_group": other["group"],
+            "difference": found.value,
+            "difference_low": found.low,
+            "difference_high": found.high,
+        }
+    return records
 
 
 def seed_group_cells(groups: Records) -> tuple[Sequence[str], list[list[str]]]:
@@ -66,17 +77,16 @@ def compare_groups(table: Standings, a: str, b: str) -> Interval:
     return group_difference(*(_preferences(table, members[group]) for group in (a, b)))
 
 
-def group_differences(table: Standings, groups: Records) -> list[str]:
+def group_differences(groups: Records, unit: str = "points") -> list[str]:
     """Each group of several seeds against the next one in the list, in words."""
-    several = [record["group"] for record in groups if record["n_seeds"] > 1]
-    lines = []
-    for a, b in pairwise(several):
-        found = compare_groups(table, a, b)
-        lines.append(
-            printable(f"{a} - {b}: {100 * found.value:+.1f} points (95 % interval ")
-            + f"{100 * found.low:+.1f} to {100 * found.high:+.1f})"
+    return [
+        printable(
+            f"{r['group']} - {r['next_group']}: {100 * r['difference']:+.1f} {unit} (95 % interval "
+            f"{100 * r['difference_low']:+.1f} to {100 * r['difference_high']:+.1f})"
         )
-    return lines
+        for r in groups
+        if r["next_group"] is not None
+    ]
 
 
 def _preferences(table: Standings, rows: Sequence[str]) -> Floats:

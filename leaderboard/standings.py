@@ -55,6 +55,8 @@ class Standings:
     """Mean preference by ranked model and instruction, (models, instructions), NaN: missing."""
     pairs: Pairs
     """Of the win rates, whatever the board ranks by."""
+    ranking_pairs: Pairs
+    """Of the headline, on which the ranks rest: `pairs` itself where that is the win rate."""
     left_out: dict[str, str]
     """Rows that are in no table, and why."""
 
@@ -124,12 +126,12 @@ def standings(board: Board) -> Standings:
             left_out[row.name] = str(error)
     preferences = np.array(list(ranked.values())).reshape(len(ranked), len(place))
     pairs = paired_differences(preferences)
+    deciding = pairs
     frame = pd.DataFrame(records, columns=list(COLUMNS)).set_index("model", drop=False)
     frame.index.name = None
     if ranked:
         names = list(ranked)
         values = frame.loc[names, headline].to_numpy(float)
-        deciding = pairs
         if headline != "win_rate":
             deciding = paired_estimates(values, np.array([influences[name] for name in names]))
         low, high = rank_intervals(deciding)
@@ -144,7 +146,7 @@ def standings(board: Board) -> Standings:
     frame = frame.reset_index(drop=True)
     whole = ["rank", "rank_low", "rank_high", "tie_group"]
     frame[whole] = frame[whole].astype("Int64")  # whole numbers, though some are missing
-    return Standings(frame, tuple(ranked), preferences, pairs, left_out)
+    return Standings(frame, tuple(ranked), preferences, pairs, deciding, left_out)
 
 
 def _record(row: Row, rate: WinRate, summary: dict[str, Any]) -> dict[str, Any]:

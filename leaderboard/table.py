@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import re
-import textwrap
 from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from leaderboard.boards import Board
 from leaderboard.card import rank_range
 from leaderboard.columns import LENGTH_CONTROLLED, board_columns, column_absent
 from leaderboard.results import RATE_COLUMNS, Row, row_items
-from leaderboard.standings import COLUMNS, Standings, board_rows, safe_cell
+from leaderboard.standings import COLUMNS, Standings, safe_cell
 from leaderboard.statistics.winrate import WinRate, by_category, reference_win_rate
 
 Format = Literal["table", "markdown", "csv", "json", "latex"]
@@ -45,6 +44,7 @@ _HEADERS = {
 }
 _NUMBERS = re.compile(r"[-+−±–.,/$%<†*\d\s\[\]…]*")
 CHOICES = tuple(dict.fromkeys([*SHOWN, "judged", "bounds", *COLUMNS]))
+GUARDED = "nearly all answers are the same text, so that length control may not raise the win rate"
 
 
 def select(table: Standings, models: Sequence[str]) -> pd.DataFrame:
@@ -56,11 +56,17 @@ def select(table: Standings, models: Sequence[str]) -> pd.DataFrame:
 
 
 def chosen_columns(columns: Sequence[str], form: Format) -> list[str]:
-    """The columns to print; raises UserError for one that there is not."""
-    chosen = list(columns or (COLUMNS if form in DATA else SHOWN))
+    """The columns to print, by their names or headings; raises UserError for one that there is
+    not."""
+    names = {_heading(name): name for name in CHOICES}
+    chosen = [names.get(name, name) for name in columns or (COLUMNS if form in DATA else SHOWN)]
     if unknown := [name for name in chosen if name not in CHOICES]:
         raise UserError(f"no column {unknown[0]!r}; known: {', '.join(CHOICES)}")
     return chosen
+
+
+def _heading(name: str) -> str:
+    return _HEADERS.get(name, name.replace("_", " "))
 
 
 def usual_columns(board: Board) -> list[str]:
@@ -95,8 +101,31 @@ def render(board: Board, rows: pd.DataFrame, columns: Sequence[str], form: Forma
         return data(row_records(rows, columns), form)
     chosen = chosen_columns(columns or usual_columns(board), form)
     body = [[_cell(board, record, name) for name in chosen] for _, record in rows.iterrows()]
-    headers = [_HEADERS.get(name, name.replace("_", " ")) for name in chosen]
-    return emit(headers, body, form, caption(board))
+    headers = [_heading(name) for name in chosen]
+    guarded = _guarded(board, rows) if "lc_joint" in chosen else []
+    if not guarded:
+        return emit(headers, body, form, caption(board))
+    for cells, model in zip(body, rows["model"], strict=True):
+        cells[chosen.index("lc_joint")] += "*" * (model in guarded)
+    note = f"{', '.join(guarded)}: {GUARDED}"
+    if form == "latex":
+        return emit(headers, body, form, f"{caption(board)} *~{_tex(note)}.")
+    # Without the empty line it would be a row of a Markdown table.
+    return f"{emit(headers, body, form, '')}\n\n{printable(f'* {note}')}"
+
+
+def _guarded(board: Board, rows: pd.DataFrame) -> list[str]:
+    """The rows whose lc_joint the guard against constant answers holds down, as their summaries
+    say."""
+    if column_absent(board, "lc_joint"):
+        return []
+    guarded = []
+    for model in rows["model"]:
+        summary = Row(board.path / model).summary()
+        figure = {} if summary is None else summary["columns"].get("lc_joint", {})
+        if figure.get("is_constant_guarded"):
+            guarded.append(str(model))
+    return guarded
 
 
 def emit(headers: Sequence[str], body: Sequence[Sequence[str]], form: Format, text: str) -> str:
@@ -155,6 +184,10 @@ def _rate(value: float, low: float, high: float) -> str:
     return f"{100 * value:.1f} ± {50 * (high - low):.1f}"
 
 
+def _ends(value: float, low: float, high: float) -> str:
+    return f"{100 * value:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
 # ------------------------------------------------------------------------------------ for programs
 def row_records(rows: pd.DataFrame, columns: Sequence[str]) -> Records:
     """The rows with their figures in full; raises UserError for a column that there is not."""
@@ -182,21 +215,6 @@ def category_records(board: Board, rows: pd.DataFrame) -> Records:
     ]
 
 
-def instruction_records(board: Board, table: Standings, rows: pd.DataFrame) -> Records:
-    """One record an instruction and ranked model: instruction_id, category, model, preference."""
-    return [
-        {
-            "instruction_id": instruction.id,
-            "category": instruction.category,
-            "model": model,
-            "preference": table.preferences[table.index(model), n],
-        }
-        for n, instruction in enumerate(board.instructions)
-        for model in rows["model"]
-        if model in table.models
-    ]
-
-
 def data(records: Records, form: Format) -> str:
     """Records as JSON or CSV; what is missing is null, or an empty cell."""
     whole = [
@@ -218,11 +236,13 @@ def data(records: Records, form: Format) -> str:
 def caption(board: Board) -> str:
     """Who judged what, in which orders: what a reader must know of the numbers."""
     references = _tex(" and ".join(board.settings.references))
+    sees_order = any(judge.sees_order for judge in board.panel.judges)
+    orders = f"; orders: {board.settings.orders}" if sees_order else ""
     return (
         f"Win rates (\\%) on {_tex(board.title)} against {references}, "
-        "with half-widths of 95\\,\\% intervals. "
+        "with 95\\,\\% intervals; $\\pm$: half their width. "
         f"Judges: {_tex(', '.join(board.panel.names))}; "
-        f"$n = {len(board.instructions)}$ instructions; orders: {board.settings.orders}."
+        f"$n = {len(board.instructions)}$ instructions{orders}."
     )
 
 
@@ -254,7 +274,7 @@ def _tex(text: str) -> str:
     return "".join(_TEX.get(character, character) for character in printable(text))
 
 
-# --------------------------------------------------------------------------- categories and items
+# ------------------------------------------------------------------- categories, published rows
 def _categories(board: Board) -> list[str]:
     return sorted({i.category or "(none)" for i in board.instructions})
 
@@ -273,69 +293,23 @@ def _category_rates(board: Board, rows: pd.DataFrame) -> dict[str, dict[str, Win
 
 
 def category_cells(board: Board, rows: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-    """Win rate ± half-width by category, one row a category, one column a model."""
+    """Win rate and the ends of its interval by category, one row a category, one column a model.
+
+    With a category's few instructions an interval is seldom as wide below as above.
+    """
     rates = _category_rates(board, rows)
     counts = Counter(i.category or "(none)" for i in board.instructions)
     body = []
     for name in _categories(board):
         found = [of[name] for of in rates.values()]
-        cells = [_rate(r.value, r.low, r.high) if r.n_judged else "" for r in found]
+        cells = [_ends(r.value, r.low, r.high) if r.n_judged else "" for r in found]
         body.append([name, str(counts[name]), *cells])
     return ["category", "n", *rates], body
 
 
-def instruction_cells(
-    board: Board, table: Standings, rows: pd.DataFrame
-) -> tuple[list[str], list[list[str]]]:
-    """The panel preference (percent) by instruction, one row an instruction, one column a model."""
-    models = [name for name in rows["model"] if name in table.models]
-    body = [
-        [
-            instruction.id,
-            instruction.category,
-            *(
-                "" if pd.isna(p := table.preferences[table.index(m), k]) else f"{100 * p:.1f}"
-                for m in models
-            ),
-        ]
-        for k, instruction in enumerate(board.instructions)
-    ]
-    return ["instruction", "category", *models], body
-
-
-def worst(board: Board, n: int, model: str) -> str:
-    """The instructions that a model lost most clearly, with both answers.
-
-    Raises UserError for a model that has no row, and for n below 1.
-    """
-    rows = {row.name: row for row in board_rows(board)}
-    if model not in rows:
-        raise UserError(f"no row {model!r}; the board has: {', '.join(rows) or 'none'}")
-    if n < 1:
-        raise UserError(f"--worst {n}: a positive number is needed")
-    row = rows[model]
-    items = row_items(board, row.annotations(), board.instructions)
-    outputs = row.outputs(allow_torn=True) if row.outputs_file.is_file() else {}
-    parts = []
-    lost = items[items["preference"] < 0.5].sort_values("preference", kind="stable").head(n)
-    for item in lost.to_dict("records"):
-        instruction = board.by_id[item["instruction_id"]]
-        answer = outputs[instruction.id].text if instruction.id in outputs else "(not stored)"
-        reference = board.references[item["reference"]][instruction.id].text
-        parts.append(
-            f"── {instruction.id}  {100 * item['preference']:.1f} % against {item['reference']}\n"
-            f"{_indent('asked', instruction.text)}\n{_indent(model, answer)}\n"
-            f"{_indent(item['reference'], reference)}"
-        )
-    return "\n\n".join(parts) or f"{model} lost no instruction"
-
-
-def _indent(who: str, text: str) -> str:
-    return f"{who}:\n" + textwrap.indent(printable(text) or "(empty)", "    ", lambda line: True)
-
-
-def published_block(path: Path, form: Format) -> str | None:
-    """The rows that were published elsewhere: shown as they were, never ranked among ours.
+def published_block(path: Path, form: Format, models: Collection[str] = ()) -> str | None:
+    """The rows that were published elsewhere, of these models if any are named: shown as they were,
+    never ranked among ours.
 
     Raises UserError where the file is no CSV in UTF-8.
     """
@@ -346,6 +320,7 @@ def published_block(path: Path, form: Format) -> str | None:
             lines = [row for row in csv.reader(file) if row]
     except (csv.Error, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a readable CSV file ({error})") from None
+    lines = [row for n, row in enumerate(lines) if n == 0 or not models or row[0] in models]
     if len(lines) < 2:
         return None
     # Headers on several lines keep a wide table narrow; Markdown has no such thing.

@@ -17,7 +17,7 @@ SUFFIXES = (".json", ".jsonl", ".csv", ".parquet")
 RESERVED = {
     "board.toml", "calibration", "calibration.json", "controls", "evalset.jsonl", "examples",
     "head_to_head", "lc_alpaca_eval.json", "leaderboard.csv", "panel.toml", "prompts",
-    "published.csv", "references", "verdicts",
+    "published.csv", "references", "report.html", "verdicts",
 }  # fmt: skip
 """Files and folders of a board's own; no row can be called like one, whatever the case."""
 _SURROGATE = re.compile("[\\ud800-\\udfff]")

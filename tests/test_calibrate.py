@@ -22,6 +22,7 @@ from test_documented_files import documented
 
 from leaderboard.boards import Settings, load_board
 from leaderboard.controls import CONTROLS, control_results
+from leaderboard.statistics.lc_joint import MAX_GAIN
 
 N_ROWS = 8
 
@@ -56,7 +57,7 @@ def calibrate(leaderboard, results, *more):
 
 def test_it_says_not_calibrated_below_eight_rows(ready, leaderboard):
     shutil.rmtree(ready / "toy" / "row0")
-    refused(calibrate(leaderboard, ready), "7 are too few", "8")
+    refused(calibrate(leaderboard, ready), "there are 7", "8")
     shown = leaderboard("show", "toy", "--columns", "model", "lc_joint", "--results", ready)
     assert all(row[1] == "not calibrated" for row in grid(shown.out.split("\n\n")[1])[1:])
     assert (
@@ -113,7 +114,7 @@ def test_the_headline_ranks(ready, leaderboard):
     assert "ranked by lc_joint" in shown
     header = shown.split("\n\n")[1].splitlines()[0]
     assert header.index("lc_joint") < header.index("win rate")
-    back = calibrate(leaderboard, ready, "--headline", "win_rate", "--overwrite")
+    back = calibrate(leaderboard, ready, "--headline", "win_rate")
     assert back.code == 0
     assert "ranked by" not in leaderboard("show", "toy", "--results", ready).out
 
@@ -125,19 +126,89 @@ def test_a_headline_that_the_board_cannot_have_changes_nothing(ready, leaderboar
     assert not (ready / "toy/calibration.json").exists()
 
 
-def test_a_second_calibration_takes_overwrite(ready, leaderboard):
+def test_a_second_calibration_keeps_the_first_unless_told_to_overwrite(ready, leaderboard):
     names = [f"row{n}" for n in range(N_ROWS)]
     assert calibrate(leaderboard, ready, *names).code == 0
     frozen = read_json(ready / "toy/calibration.json")
     assert sorted(frozen["models"]) == names
-    refused(calibrate(leaderboard, ready), "calibrated already", "--overwrite")
-    assert calibrate(leaderboard, ready, "--overwrite").code == 0
+    leaderboard(
+        "eval", ready / "toy/row1/outputs.jsonl", "--name", "ninth", "--board", "toy",
+        "--results", ready,
+    )  # fmt: skip
+    refused(calibrate(leaderboard, ready, *names[:-1], "ninth"), "calibrated already, from 8 rows")
+    assert calibrate(leaderboard, ready, "--headline", "lc_joint").code == 0
     assert read_json(ready / "toy/calibration.json") == frozen
+    assert "ranked by lc_joint" in leaderboard("show", "toy", "--results", ready).out
+    assert calibrate(leaderboard, ready, "--overwrite").code == 0
+    assert len(read_json(ready / "toy/calibration.json")["models"]) == 9
+
+
+def test_a_calibration_that_stopped_half_way_is_finished_by_another(ready, leaderboard):
+    plain = (ready / "toy/board.toml").read_bytes()
+    calibrate(leaderboard, ready)
+    frozen = (ready / "toy/calibration.json").read_bytes()
+    done = (ready / "toy/board.toml").read_bytes()
+    # As a kill between the two files leaves it.
+    (ready / "toy/board.toml").write_bytes(plain)
+    refused(leaderboard("show", "toy", "--results", ready), "calibration.json")
+    assert calibrate(leaderboard, ready).code == 0
+    assert (ready / "toy/calibration.json").read_bytes() == frozen
+    assert (ready / "toy/board.toml").read_bytes() == done
+
+
+def test_a_row_that_another_run_holds_is_left_and_named(ready, leaderboard):
+    from leaderboard.results import Row
+
+    with Row(ready / "toy/row3").locked():
+        done = calibrate(leaderboard, ready)
+    assert done.code == 0
+    assert "row3 is left as it is: another run is at work" in done.err
+    assert table_of(ready)["row3"]["lc_joint"]
+    assert calibrate(leaderboard, ready).code == 0
+    assert leaderboard("board", "check", "toy", "--results", ready).code == 0
+
+
+def test_a_calibration_that_cannot_be_read_is_made_anew(ready, leaderboard):
+    calibrate(leaderboard, ready, "--headline", "lc_joint")
+    (ready / "toy/calibration.json").write_text("{", encoding="utf-8")
+    refused(leaderboard("show", "toy", "--results", ready), "calibration.json")
+    assert calibrate(leaderboard, ready, "--overwrite", "--headline", "lc_joint").code == 0
+    assert leaderboard("board", "check", "toy", "--results", ready).code == 0
+
+
+def test_board_check_names_a_calibrating_row_that_has_changed(ready, leaderboard):
+    calibrate(leaderboard, ready)
+    leaderboard(
+        "eval", ready / "toy/row5/outputs.jsonl", "--name", "row1", "--overwrite",
+        "--board", "toy", "--results", ready,
+    )  # fmt: skip
+    checked = leaderboard("board", "check", "toy", "--results", ready)
+    assert checked.code == 0
+    assert "row1 has changed since the board was calibrated" in checked.out
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"win_rate": {"value": 0.99, "low": 0.9, "high": 1.0}},
+        {"lc_joint": {"value": 0.5, "high": 0.9}},
+        {"lc_joint": {"value": "0.5", "low": 0.1, "high": 0.9}},
+    ],
+)
+def test_a_summary_with_other_columns_than_ours_leaves_its_row_out(ready, leaderboard, columns):
+    calibrate(leaderboard, ready)
+    for path in ("row2/summary.json", "controls/null/summary.json"):
+        file = ready / "toy" / path
+        file.write_text(json.dumps(read_json(file) | {"columns": columns}), encoding="utf-8")
+    shown = leaderboard("show", "toy", "--results", ready)
+    assert shown.code == 0
+    assert "row2 (" in shown.out
+    assert leaderboard("board", "check", "toy", "--results", ready).code == 3
 
 
 def test_rows_that_are_not_there_are_refused(ready, leaderboard):
     refused(calibrate(leaderboard, ready, "row1", "nobody"), "'nobody'", "row1")
-    refused(calibrate(leaderboard, ready, "row1", "row2"), "2 are too few")
+    refused(calibrate(leaderboard, ready, "row1", "row2"), "there are 2")
 
 
 def test_an_edited_calibration_is_refused(ready, leaderboard):
@@ -147,7 +218,6 @@ def test_an_edited_calibration_is_refused(ready, leaderboard):
     frozen["taste"][0] += 0.5
     file.write_text(json.dumps(frozen), encoding="utf-8")
     refused(leaderboard("show", "toy", "--results", ready), "calibration.json")
-    # Which is also how an interrupted calibration is made good.
     assert calibrate(leaderboard, ready, "--overwrite").code == 0
     assert leaderboard("show", "toy", "--results", ready).code == 0
 
@@ -211,7 +281,22 @@ def test_a_constant_answer_gains_nothing(ready, leaderboard):
     calibrate(leaderboard, ready)
     null = [r for r in control_results(load_board("toy", ready)) if r.name == "null"]
     assert [r.column for r in null] == ["win_rate", "lc_joint"]
-    assert null[1].gain <= 0
+    assert null[1].gain <= MAX_GAIN
+    frozen = read_json(ready / "toy/calibration.json")
+    assert "constant" in {control["role"] for control in frozen["controls"]}
+
+
+def test_a_constant_answer_that_gains_fails_as_a_control(ready, leaderboard):
+    calibrate(leaderboard, ready)
+    file = ready / "toy/controls/null/summary.json"
+    summary = read_json(file)
+    summary["columns"]["lc_joint"]["gain"] = 0.02
+    file.write_text(json.dumps(summary), encoding="utf-8")
+    null = [r for r in control_results(load_board("toy", ready)) if r.name == "null"]
+    assert [r.outcome for r in null] == ["passed", "failed"]
+    assert (
+        "length control gives it 2.0 points" in leaderboard("show", "toy", "--results", ready).out
+    )
 
 
 def test_a_board_with_several_references_has_no_such_column(tmp_path, leaderboard):

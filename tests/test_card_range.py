@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 
 import pytest
 from conftest import LONGEST, make_board, write_answers
 
 from leaderboard.boards import load_board
+from leaderboard.card import card as card_of
+from leaderboard.results import Row
+from leaderboard.standings import standings
 
 LONG = "A far longer answer than the one of the reference, whatever that may say."
 
@@ -63,6 +67,22 @@ def test_a_row_without_its_answers_is_no_reference(card, results):
     card("some", 3)
     (results / "toy" / "few" / "outputs.jsonl").unlink()
     assert "a better reference is some (25.0 %):" in card("none", 0)
+
+
+def test_on_another_headline_the_figures_are_said_to_be_of_win_rates(card, results):
+    card("few", 2)
+    card("none", 0)
+    board = load_board("toy", results)
+    table, summary = standings(board), Row(board.path / "none").summary()
+    summary["verdicts"]["n_missing"] = 1
+    headed = replace(board, settings=replace(board.settings, headline="lc_joint"))
+    plain, other = (card_of(b, summary, table, ()) for b in (board, headed))
+    assert "a better reference is few (16.7 %):" in plain
+    assert "a better reference is few (win rate 16.7 %):" in other
+    assert "    had they all been losses or all wins: " in plain
+    assert "    the win rate had they all been losses or all wins: " in other
+    assert "the smallest difference that this board can show: " in plain
+    assert "the smallest difference of win rates that this board can show: " in other
 
 
 def test_a_partial_row_is_warned_too(card):

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import (
+    TOY,
     Finished,
     good_answers,
     grid,
@@ -32,10 +33,14 @@ from test_documented_files import documented
 import leaderboard as api
 from judges.errors import UserError
 from leaderboard.boards import load_board
+from leaderboard.cli import main
 from leaderboard.comparison import compare, compare_in, compare_pairs, pairs_of
+from leaderboard.comparison_table import differences_text, paragraph
 from leaderboard.standings import standings
 from leaderboard.statistics.uncertainty import holm, paired_p, sign_flip_p
+from leaderboard.table import caption
 
+HEADLINE_KEYS = {"headline_difference", "headline_is_separable"}
 # Of the weight of 4: the reference meets 3 in every answer, a good answer 4, a bad one 1.
 BEST, WORST = 1 / (1 + math.exp(-1)), 1 / (1 + math.exp(2))
 
@@ -307,7 +312,7 @@ def test_the_table_names_its_family(run, toy):
     pair = compare("strong", "empty", board=toy)
     assert lines[0][2] == f"{100 * pair.difference:+.1f}"
     assert "Holm: adjusted for the 3 comparisons shown" in out
-    assert "all its 6 pairs tested together" in out
+    assert "another test of all 6 pairs of its rows together" in out
     assert "differences of win rates against base" in out
     every = printed(run())
     assert "Holm: adjusted for the 6 comparisons shown" in every
@@ -317,13 +322,14 @@ def test_the_table_names_its_family(run, toy):
 def test_data_hold_the_documented_keys_in_full(run, toy):
     records = json.loads(printed(run("--format", "json")))
     assert [set(one) for one in records] == [
-        set(documented("What compare prints", 0)) - {"category"}
+        set(documented("What compare prints", 0)) - {"category", *HEADLINE_KEYS}
     ] * 6
     pair = compare_in(standings(toy), records[0]["a"], records[0]["b"])
     assert records[0]["difference"] == pair.difference
     assert records[0]["is_separable"] is pair.is_separable
     rows = list(csv.DictReader(io.StringIO(printed(run("--format", "csv", "--by", "category")))))
-    assert set(rows[0]) == set(documented("What compare prints", 0)) - {"is_separable"}
+    assert set(rows[0]) == set(documented("What compare prints", 0)) - {
+        "is_separable", *HEADLINE_KEYS}  # fmt: skip
     assert {row["n_comparisons"] for row in rows} == {"12"}
 
 
@@ -348,7 +354,8 @@ def test_latex_marks_what_differs_from_the_baseline(run, toy):
         whole = re.fullmatch(r"(\\textbf\{)?\d+\.\d \$\\pm\$ \d+\.\d(.*?)(?(1)\})", rate)
         assert whole[2] == mark
     assert min(made.values()) <= 0.05, "a test of nothing if nothing is marked"
-    assert "different from weak, for better or worse" in out
+    assert "win rate different from that of weak, for better or worse" in out
+    assert "orders" not in out, "a checklist sees no order"
     assert "Holm-adjusted for 3 comparisons" in out
     assert "Bold: no other row of the board has a significantly better win rate" in out
 
@@ -362,9 +369,9 @@ def test_latex_without_a_baseline_has_no_marks(run):
 
 def test_latex_of_two_rows_marks_the_first(run):
     out = printed(run("strong", "empty", "--format", "latex"))
-    assert "different from empty" in out
+    assert "different from that of empty" in out
     assert "base &" not in out
-    assert "Holm-adjusted for 1 comparison)" in out
+    assert "paired by instruction)" in out, "one comparison alone needs no adjustment"
 
 
 def test_latex_by_category_marks_cells(run):
@@ -410,10 +417,160 @@ def test_rows_that_are_not_ranked_are_refused_with_the_reason(
         refused(done, f"the row '{name}' is not", why, "the ranked rows are: base")
     make_board(results / "lone")
     lone = leaderboard("compare", "lone", "--results", results)
-    refused(lone, "base is compared with nothing else; the ranked rows are: base")
+    refused(lone, "there is nothing to compare yet: the board ranks base alone")
+    refused(leaderboard("compare", "lone", "--direct", "--results", results), "nothing to c")
+    refused(leaderboard("compare", "lone", "base", "nobody", "--results", results), "no row 'nob")
 
 
 def test_flags_that_do_not_go_together_are_refused(run):
-    refused(run("strong", "weak", "--direct", "--by", "category"), "--baseline and --by are for")
+    refused(run("strong", "weak", "--direct", "--by", "category"), "--by is for verdicts against")
     refused(run("strong", "weak", "--direct", "--panel", "offline"), "give --direct or --panel")
     refused(run("strong", "--strengths"), "--strengths takes no rows")
+    refused(run("--baseline", "strong", "--strengths"), "--strengths takes no rows")
+
+
+def test_a_forgotten_board_is_said_first(prepared, leaderboard):
+    refused(leaderboard("compare", "strong", "weak", "--results", prepared),
+            "there is no board 'strong'", "known: starter, toy")  # fmt: skip
+
+
+def test_a_reference_of_several_is_compared_directly(tmp_path, leaderboard):
+    settings = replace(TOY, references=("base", "more"))
+    board = make_board(tmp_path / "two", settings=settings)
+    refused(leaderboard("compare", "two", "--results", tmp_path), "the board ranks no row")
+    for name in ("one", "other"):
+        file = write_answers(tmp_path / f"{name}.jsonl", mixed_answers(len(name)))
+        api.evaluate(str(file), board="two", results=tmp_path)
+    hint = "'more' is one of the references that all rows are judged against"
+    refused(leaderboard("compare", "two", "one", "more", "--results", tmp_path), hint, "--direct")
+    refused(leaderboard("compare", "two", "--baseline", "more", "--results", tmp_path), hint)
+    with pytest.raises(UserError, match=hint):
+        compare("one", "more", board=board)
+    done = leaderboard("compare", "two", "--direct", "--results", tmp_path, "--format", "json")
+    met = {(one["a"], one["b"]) for one in json.loads(done.out)}
+    assert met == set(combinations(["other", "one", "base", "more"], 2))
+
+
+# --------------------------------------------------------------------------- a pair, and rounding
+def test_one_pair_is_not_all_pairs(tmp_path, leaderboard):
+    make_board(tmp_path / "toy", 40)
+    api.evaluate(str(write_answers(tmp_path / "m.jsonl", good_answers(40))), board="toy",
+                 results=tmp_path)  # fmt: skip
+    said = printed(leaderboard("compare", "toy", "--results", tmp_path))
+    assert "as the only pair of the board, tested as for ranks: can be told apart" in said
+    table = printed(leaderboard("compare", "toy", "--results", tmp_path, "--format", "markdown"))
+    assert "Holm: the same, as one comparison alone is shown" in table
+    assert "of the only pair of its rows." in table
+    for text in (said, table):
+        assert "all 1" not in text
+        assert "1 comparison" not in text
+
+
+def test_nothing_has_no_minus_sign(toy):
+    table = standings(toy)
+    preferences = table.preferences.copy()
+    preferences[table.index("weak")] = preferences[table.index("base")] - 1e-6
+    one = compare_pairs(replace(table, preferences=preferences), [("weak", "base")])
+    assert one[0].difference < 0
+    said = paragraph(toy, table, one[0])
+    assert "+0.0 points" in said
+    assert "-0.0" not in said + differences_text(toy, table, one, "markdown")
+
+
+def test_orders_stand_in_the_caption_where_a_judge_sees_them(toy):
+    class Reader:
+        """A judge that is shown one answer first."""
+
+        name, sees_order = "reader", True
+
+    panel = replace(toy.panel, judges=(*toy.panel.judges, Reader()))
+    assert "instructions; orders: both." in caption(replace(toy, panel=panel))
+    assert "instructions." in caption(toy)
+
+
+# ------------------------------------------------------------- a board that ranks by another figure
+@pytest.fixture(scope="module")
+def by_lc_joint(tmp_path_factory) -> Path:
+    """A results folder whose board toy ranks its eight rows by lc_joint."""
+    results = tmp_path_factory.mktemp("lc") / "results"
+    make_board(results / "toy", 40)
+    for n in range(8):
+        texts = [text + " And so on." * ((k * (n + 2)) % 5)
+                 for k, text in enumerate(mixed_answers(4 + 5 * n, 40))]  # fmt: skip
+        file = write_answers(results.parent / f"row{n}.jsonl", texts)
+        api.evaluate(str(file), board="toy", results=results)
+    command = ["board", "calibrate", "toy", "--headline", "lc_joint", "--results", str(results)]
+    assert main(command) == 0
+    return results
+
+
+def test_the_headline_is_compared_where_it_ranks(by_lc_joint, leaderboard):
+    board = load_board("toy", by_lc_joint)
+    table = standings(board)
+    frame = table.frame.set_index("model")
+    pair = compare("row7", "row0", board=board)
+    assert pair.headline_difference == pytest.approx(
+        frame.loc["row7", "lc_joint"] - frame.loc["row0", "lc_joint"]
+    )
+    assert pair.headline_difference != pytest.approx(pair.difference)
+    some = set()
+    for a in table.models:
+        pairs = [compare_in(table, a, b) for b in table.models if b != a]
+        apart = [p for p in pairs if p.headline_is_separable]
+        assert frame.loc[a, "rank_low"] <= 1 + sum(p.headline_difference < 0 for p in apart)
+        assert frame.loc[a, "rank_high"] >= len(frame) - sum(
+            p.headline_difference > 0 for p in apart
+        )
+        some |= {p.headline_is_separable for p in pairs}
+    assert some == {True, False}, "a test of nothing if all pairs are alike"
+
+    def run(*args: str) -> str:
+        return printed(leaderboard("compare", "toy", *args, "--results", by_lc_joint))
+
+    said = run("row7", "row0")
+    assert "among all 36 pairs of the board, by win rate, tested together: " in said
+    assert "as for ranks" not in said
+    verdict = "can" if pair.headline_is_separable else "cannot"
+    assert (
+        f"by lc_joint, which the board ranks by: {100 * pair.headline_difference:+.1f} points, "
+        f"{verdict} be told apart among all 36 pairs of the board" in said
+    )
+    out = run("--format", "markdown")
+    head, *lines = grid(out)
+    assert head[-1] == "by lc_joint"
+    assert {line[-1].endswith("*") for line in lines} == {True, False}
+    assert "The board ranks by lc_joint, not by win rate" in out
+    assert "*: a test of all 36 pairs of its rows together tells the two apart" in out
+    by_category = run("--format", "markdown", "--by", "category")
+    assert grid(by_category)[0][-1] == "n"
+    assert "The board ranks by lc_joint, not by win rate.\n" in by_category
+
+
+def test_records_of_such_a_board_have_two_keys_more(by_lc_joint, leaderboard):
+    def keys(*args: str) -> set[str]:
+        done = leaderboard("compare", "toy", *args, "--format", "json", "--results", by_lc_joint)
+        (one,) = {frozenset(record) for record in json.loads(printed(done))}
+        return set(one)
+
+    assert keys() == set(documented("What compare prints", 0)) - {"category"}
+    assert keys("--by", "category") == set(documented("What compare prints", 0)) - {
+        "is_separable", *HEADLINE_KEYS}  # fmt: skip
+
+
+def test_latex_shows_the_figure_that_ranks_first(by_lc_joint, leaderboard):
+    def run(*args: str) -> str:
+        flags = ("--format", "latex", "--results", by_lc_joint)
+        return printed(leaderboard("compare", "toy", *args, *flags))
+
+    frame = standings(load_board("toy", by_lc_joint)).frame
+    out = run()
+    cells = [line.removesuffix(" \\\\").split(" & ") for line in out.splitlines() if " & " in line]
+    assert cells[0] == ["model", "lc\\_joint", "win rate"]
+    for row, (name, ranks_by, _) in zip(frame.itertuples(), cells[1:], strict=True):
+        half = 50 * (row.lc_joint_high - row.lc_joint_low)
+        assert f"{100 * row.lc_joint:.1f} $\\pm$ {half:.1f}" in ranks_by
+        assert name.startswith("\\textbf") == (row.rank_low == 1)
+    assert "The rows are in the order of lc\\_joint, the win rate controlled for length" in out
+    assert "a significantly better lc\\_joint (all pairs" in out
+    assert "lc joint" not in out
+    assert "The columns are in the order of lc\\_joint" in run("--by", "category")

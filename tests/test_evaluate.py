@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 import shutil
 import tomllib
+from dataclasses import replace
 
 import pytest
 from conftest import (
+    TOY,
     bad_answers,
     files_of,
     good_answers,
     make_board,
     read_json,
+    read_lines,
     refused,
     table_of,
     toy_instructions,
@@ -35,6 +38,37 @@ def test_several_models_in_one_call(evaluate, results, tmp_path):
     assert set(table) == {"good", "base", "echo", "bad"}
     assert next(iter(table)) == "good"
     assert float(table["base"]["win_rate"]) == 0.5
+
+
+def test_the_boards_note_is_on_the_last_card_only(evaluate, results, tmp_path):
+    shutil.rmtree(results / "toy")
+    make_board(results / "toy", settings=replace(TOY, note="Read this."))
+    files = [write_answers(tmp_path / f"{name}.jsonl", good_answers()) for name in ("a", "b")]
+    for given in (files, files[:1]):
+        cards = evaluate(*given).out.split("\n\n")[: len(given)]
+        assert [card.count("note: Read this.") for card in cards] == [0] * (len(given) - 1) + [1]
+
+
+@pytest.mark.parametrize(
+    ("generator", "row"),
+    [
+        ("My model (v2)", "My-model-v2"),
+        ("org/m", "org__m"),
+        ("plain-1.0", "plain-1.0"),
+        (None, "a"),
+    ],
+)
+def test_a_row_that_cannot_be_called_as_given_says_what_it_is_called(
+    generator, row, evaluate, results, tmp_path
+):
+    file = write_answers(tmp_path / "a.jsonl", good_answers())
+    if generator is not None:
+        write_rows(file, [{**r, "generator": generator} for r in read_lines(file)])
+    done = evaluate(file)
+    assert (results / "toy" / row / "summary.json").is_file()
+    said = f"{generator!r} cannot be the name of a folder: the row is called {row}\n"
+    assert (said in done.err) == (generator not in (row, None))
+    assert "the row is called" not in evaluate(file, "--name", "other").err
 
 
 def test_the_models_before_a_wrong_one_are_done(evaluate, results, tmp_path):

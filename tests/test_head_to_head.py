@@ -39,10 +39,13 @@ from judges.errors import UserError
 from judges.schema import Output
 from leaderboard import evaluation
 from leaderboard.boards import load_board
+from leaderboard.catalogue import packaged_boards
 from leaderboard.comparison import compare
-from leaderboard.head_to_head import board_strengths, compare_files, find_panel, head_to_head
+from leaderboard.file_comparison import compare_files, find_panel
+from leaderboard.head_to_head import board_strengths, duels_of, head_to_head
 from leaderboard.standings import board_rows, standings
 from leaderboard.statistics.bradley_terry import bradley_terry
+from leaderboard.statistics.uncertainty import holm, sign_flip_p
 from leaderboard.user_files import RESERVED, check_name
 
 ROWS = {"good": 12, "middling": 6, "bad": 0}
@@ -215,7 +218,7 @@ def test_verdicts_of_another_panel_of_the_same_names_are_not_taken(board, rivals
     asked.clear()
     head_to_head(board, ["good", "bad"])
     assert len(asked) == 12
-    assert read_json(manifest)["parts"] == {"panel": board.hashes["panel"]}
+    assert read_json(manifest)["parts"]["panel"] == board.hashes["panel"]
 
 
 def test_the_folder_is_no_row(board, rivals, leaderboard):
@@ -261,7 +264,8 @@ def test_what_cannot_meet_is_refused(board, rivals, leaderboard, asked, tmp_path
     def run(*names: str):
         return leaderboard("compare", "toy", *names, "--direct", "--results", rivals)
 
-    refused(run("good"), "name two rows at least")
+    refused(run("good"), "name two rows or references at least")
+    refused(run("good", "--baseline", "good"), "name two rows or references at least")
     refused(run("good", "nobody"), "no row 'nobody'; the board has: bad, base, good, middling")
     refused(run("good", "good"), "good is compared with itself")
     refused(run("base", "good", "base"), "a row is put against itself")
@@ -315,8 +319,11 @@ def test_the_command_prints_rates_and_ratings(board, rivals, leaderboard):
     (duel,) = head_to_head(board, ["good", "middling"]).duels
     _, line = grid(done.out)[:2]
     assert line == ["good", "middling", f"{100 * duel.rate.value:.1f}",
-                    f"[{100 * duel.rate.low:.1f}, {100 * duel.rate.high:.1f}]", "6/6/0",
-                    "12/12"]  # fmt: skip
+                    f"[{100 * duel.rate.low:.1f}, {100 * duel.rate.high:.1f}]",
+                    f"{2 / 2**6:.4f}", f"{2 / 2**6:.4f}", "6/6/0", "12/12"]  # fmt: skip
+    assert (
+        "p: two-sided sign-flip test of the preferences less one half; Holm: the same" in done.out
+    )
     strengths = board_strengths(board)
     assert "base is at 1,000" in done.out
     table = leaderboard(
@@ -396,26 +403,6 @@ def test_answers_files_need_no_board(files, tmp_path, leaderboard, monkeypatch):
     assert "Long \\& Co" in paper
 
 
-def test_files_meet_in_both_orders(files):
-    class FirstShown:
-        """A judge that likes the first answer: in both orders, it has no preference."""
-
-        name, sees_order = "first", True
-
-        def identity(self):
-            return {}
-
-        def obstacle(self, instruction):
-            return None
-
-        def judge(self, shown):
-            return [Verdict(0.2) for _ in shown]
-
-    panel = replace(find_panel("heuristic/longest"), judges=(FirstShown(),))
-    for duel in compare_files(files, panel).duels:
-        assert duel.rate.value == pytest.approx(0.5)
-
-
 def test_files_are_matched_by_text_and_id(tmp_path):
     one = write_rows(tmp_path / "one.jsonl", [
         {"instruction": "Add", "input": "1 and 2", "instruction_id": "i1", "output": "3"},
@@ -448,23 +435,191 @@ def test_files_that_cannot_meet_are_refused(files, tmp_path, leaderboard):
         return leaderboard("compare", *given, "--panel", panel)
 
     fewer = answers_file(tmp_path / "fewer.jsonl", ["abc"] * 9)
-    refused(run(files[0], fewer), "fewer.jsonl: 1 of the 10 instructions", "is 'Say word9.'")
-    refused(run(fewer, files[0]), "fewer.jsonl: 1 of the 10 instructions", "is 'Say word9.'")
-    refused(run(files[0], files[1], panel="checklist"), "checklist cannot judge 10 of 10")
+    for pair in ((files[0], fewer), (fewer, files[0])):
+        refused(run(*pair), "of the 10 instructions of these files, ",
+                "fewer.jsonl has no answer to 1, the first of which is 'Say word9.'")  # fmt: skip
+        assert "short.jsonl" not in run(*pair).err
+    for panel in ("checklist", "offline"):
+        refused(run(files[0], files[1], panel=panel),
+                "checklist needs the criteria of a board's instructions",
+                "leaderboard compare BOARD ROW ROW --direct")  # fmt: skip
     refused(run(files[0]), "name two answers files at least")
     refused(run(files[0], tmp_path / "none.jsonl"), "none.jsonl: no such file")
     ids = write_answers(tmp_path / "ids.jsonl", good_answers())
-    refused(run(ids, files[0]), "ids.jsonl, line 1: `instruction` is missing")
+    refused(run(ids, files[0]), "no instruction is answered in all of these files",
+            "ids.jsonl begins with 'toy-00'", "short.jsonl begins with 'Say word0.'")  # fmt: skip
+    both = [write_rows(tmp_path / f"{name}.jsonl", [
+        {"instruction": f"Say {word}", "output": "x"} for word in words])
+        for name, words in (("ab", "AB"), ("bcd", "BCD"))]  # fmt: skip
+    refused(run(*both), "of the 4 instructions", "ab.jsonl has no answer to 2, the first of which",
+            "'Say C'; ", "bcd.jsonl has no answer to 1, the first of which is 'Say A'")  # fmt: skip
+    bare = write_rows(tmp_path / "bare.jsonl", [{"output": "x"}])
+    refused(run(bare, files[0]), "bare.jsonl, line 1: neither `instruction_id` nor `instruction`")
     (tmp_path / "sub").mkdir()
     same = answers_file(tmp_path / "sub" / "short.jsonl", ["abc"] * 10)
     refused(run(files[0], same), "two of the files have one name: short, short")
     refused(leaderboard("compare", *files), "say who judges answers files: --panel")
     doubled = write_rows(tmp_path / "doubled.jsonl", [
         {"instruction": text, "instruction_id": "i", "output": "x"} for text in "ab"])  # fmt: skip
-    refused(run(doubled, doubled), "two instructions have one instruction_id")
+    refused(run(doubled, doubled), "line 2: two instructions have the instruction_id 'i'")
+
+
+# ------------------------------------------------------------------------------ files known by ids
+def test_files_are_matched_by_id_where_no_text_is_known(tmp_path, leaderboard):
+    good = write_answers(tmp_path / "good.jsonl", good_answers())
+    bad = write_answers(tmp_path / "bad.jsonl", bad_answers())
+    (duel,) = compare_files([good, bad], find_panel("heuristic/shortest")).duels
+    assert (duel.a, duel.rate.n_wins, duel.rate.n_judged) == ("good", 12, 12)
+    texts = [
+        {"instruction": i.text, "instruction_id": i.id, "output": ""} for i in toy_instructions(12)
+    ]
+    linked = write_rows(tmp_path / "linked.jsonl", texts)
+    by_text = answers_file(tmp_path / "texts.jsonl", [""] * 12)
+    write_rows(by_text, [{k: row[k] for k in ("instruction", "output")} for row in texts])
+    found = compare_files([by_text, good, linked], find_panel("heuristic/longest")).duels
+    assert [duel.rate.n_losses for duel in found] == [12, 0, 0]
+
+
+def test_the_packaged_examples_can_be_compared(leaderboard):
+    examples = packaged_boards()["starter"] / "examples"
+    done = leaderboard("compare", examples / "careful.jsonl", examples / "lazy.jsonl",
+                       "--panel", "heuristic/longest", "--format", "json")  # fmt: skip
+    assert (done.code, done.err) == (0, "")
+    (pair,) = json.loads(done.out)
+    assert (pair["a"], pair["b"], pair["n_judged"]) == ("careful", "lazy", pair["n_items"])
+
+
+class Reader:
+    """A judge that reads the instruction and likes the first answer it is shown."""
+
+    name, sees_order = "reader", True
+
+    def identity(self):
+        return {}
+
+    def obstacle(self, instruction):
+        return None
+
+    def judge(self, shown):
+        assert all(view.instruction.text for view in shown)
+        return [Verdict(0.2) for _ in shown]
+
+
+def test_a_judge_that_reads_instructions_needs_their_texts(tmp_path, files):
+    panel = replace(find_panel("heuristic/longest"), judges=(Reader(),))
+    good = write_answers(tmp_path / "good.jsonl", good_answers())
+    with pytest.raises(UserError, match=r"reader reads .* text of 12 of 12 nowhere.*'toy-00'"):
+        compare_files([good, write_answers(tmp_path / "bad.jsonl", bad_answers())], panel)
+    for duel in compare_files(files, panel).duels:
+        assert duel.rate.value == pytest.approx(0.5), "in both orders, it has no preference"
+        assert (duel.p_value, duel.p_holm, duel.disagrees) == (1, 1, False)
+
+
+def test_a_rows_own_answers_are_sent_to_its_board(rivals, leaderboard):
+    files = [rivals / "toy" / name / "outputs.jsonl" for name in ("good", "bad")]
+    done = leaderboard("compare", *files, "--panel", "heuristic/longest")
+    refused(
+        done, "line 1: `prompt` cannot be checked", "leaderboard compare BOARD ROW ROW --direct"
+    )
+
+
+# --------------------------------------------------------------------------- families and baselines
+def test_holm_is_over_the_pairs_that_meet(board):
+    for baseline, k in ((None, 3), ("middling", 2)):
+        found = head_to_head(board, ["good", "middling", "bad"], baseline=baseline).duels
+        assert [duel.n_comparisons for duel in found] == [k] * k
+        assert [duel.p_holm for duel in found] == list(holm([duel.p_value for duel in found]))
+    against = [(duel.a, duel.b, duel.rate.n_wins) for duel in found]
+    assert against == [("good", "middling", 6), ("bad", "middling", 0)]
+    assert [duel.p_value for duel in found] == pytest.approx([2 / 2**6] * 2)
+
+
+def test_p_of_a_meeting_is_that_of_the_preferences(board, rivals):
+    (duel,) = head_to_head(board, ["good", "bad"]).duels
+    lines = read_lines(folder(rivals, "bad--vs--good") / "annotations.jsonl")
+    assert duel.p_value == pytest.approx(sign_flip_p([p["preference"] - 0.5 for p in lines]))
+    (back,) = head_to_head(board, ["bad", "good"]).duels
+    assert back.p_value == duel.p_value
+
+
+def test_none_named_are_all_rows_and_the_reference(board, rivals, leaderboard):
+    duels = head_to_head(board).duels
+    assert [(d.a, d.b) for d in duels] == list(combinations(["good", "base", "middling", "bad"], 2))
+    done = leaderboard("compare", "toy", "--direct", "--baseline", "base", "--results", rivals,
+                       "--format", "markdown")  # fmt: skip
+    assert [line[:2] for line in grid(done.out)[1:]] == [
+        ["good", "base"], ["middling", "base"], ["bad", "base"]]  # fmt: skip
+    assert "Holm: adjusted for the 3 comparisons shown" in done.out
+    assert "1,000" not in done.out, "all met one: ratings say nothing that the win rates do not"
+    done = leaderboard("compare", "toy", "good", "bad", "--direct", "--baseline", "middling",
+                       "--results", rivals)  # fmt: skip
+    assert "base is at 1,000" in done.out
+    refused(leaderboard("compare", "toy", "--direct", "--baseline", "x", "--results", rivals),
+            "no row 'x'")  # fmt: skip
+
+
+def test_files_meet_a_baseline(files, leaderboard):
+    def run(*args: str | Path):
+        return leaderboard("compare", *args, "--panel", "heuristic/longest", "--format", "json")
+
+    for named in (files, files[1:]):
+        pairs = json.loads(run(*named, "--baseline", files[0]).out)
+        assert {(one["a"], one["b"]) for one in pairs} == {("Long & Co", "short"),
+                                                           ("other", "short")}  # fmt: skip
+        assert {one["n_comparisons"] for one in pairs} == {2}
+        assert [one["p_value"] for one in pairs] == pytest.approx([22 / 2**10, 1])
+        assert [one["p_holm"] for one in pairs] == pytest.approx([44 / 2**10, 1])
+    refused(run(*files, "--baseline", "short"), "--baseline short: with --panel it is an answers")
+    rated = json.loads(run(*files, "--baseline", files[2], "--strengths").out)
+    assert {one["model"]: one["rating"] for one in rated}["other"] == 1000
+    text = leaderboard("compare", *files, "--baseline", files[0], "--panel", "heuristic/longest",
+                       "--format", "latex").out  # fmt: skip
+    assert text.count("\\begin{table}") == 1
+    assert "adjusted for the 2 comparisons shown" in text
+
+
+def test_where_interval_and_test_of_a_meeting_differ_it_is_said(tmp_path, leaderboard):
+    """Nine of eleven hard verdicts: p = 0.065, and an interval just above one half."""
+    one = answers_file(tmp_path / "one.jsonl", ["longer"] * 9 + [""] * 2 + ["same"] * 9)
+    two = answers_file(tmp_path / "two.jsonl", ["short"] * 9 + ["x"] * 2 + ["same"] * 9)
+    done = leaderboard("compare", one, two, "--panel", "heuristic/longest")
+    assert "two minds about 50 %: read that as undecided" in done.out
+
+
+def test_what_is_not_judged_tells_nothing():
+    assert duels_of([], {}) == ()
+    missing = {
+        ("b", "a"): pd.DataFrame(
+            {"instruction_id": ["i"], "preference": [np.nan], "low": [0.0], "high": [1.0]}
+        )
+    }
+    (duel,) = duels_of([("a", "b")], missing)
+    assert (duel.p_value, duel.p_holm, duel.rate.n_judged) == (1, 1, 0)
 
 
 def test_files_of_one_generator_are_called_by_their_own_names(tmp_path):
     files = [answers_file(tmp_path / f"{n}.jsonl", [n] * 3, generator="m") for n in ("t0", "t1")]
     (duel,) = compare_files(files, find_panel("heuristic/longest")).duels
     assert (duel.a, duel.b) == ("t0", "t1")
+
+
+def test_board_check_finds_verdicts_that_were_edited(board, rivals, leaderboard):
+    head_to_head(board, ["good", "bad"])
+    assert leaderboard("board", "check", "toy", "--results", rivals).code == 0
+    file = folder(rivals, "bad--vs--good") / "annotations.jsonl"
+    write_rows(file, [line | {"preference": 0.0} for line in read_lines(file)])
+    checked = leaderboard("board", "check", "toy", "--results", rivals)
+    assert checked.code == 3
+    assert "WRONG head_to_head/bad--vs--good: its verdicts are not those that" in checked.out
+    file.write_text("nothing\n{}\n", encoding="utf-8")
+    assert leaderboard("board", "check", "toy", "--results", rivals).code == 3
+
+
+@pytest.mark.parametrize("name", ["vs--good", "good--vs", "a--vs--b", "vs"])
+def test_names_that_would_make_two_pairs_one_folder_are_refused(
+    board, rivals, leaderboard, tmp_path, name
+):
+    answers = write_answers(tmp_path / "odd.jsonl", good_answers())
+    leaderboard("eval", answers, "--name", name, "--board", "toy", "--results", rivals)
+    with pytest.raises(UserError, match="could not be told apart"):
+        head_to_head(board, ["good", name])

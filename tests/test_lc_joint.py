@@ -17,12 +17,13 @@ from scipy.optimize import brentq, minimize
 from scipy.special import expit, logit
 from scipy.stats import spearmanr
 
+from leaderboard.statistics import lc_calibration
+from leaderboard.statistics.lc_calibration import MIN_MODELS, calibrate
 from leaderboard.statistics.lc_joint import (
     CONTROL_WEIGHT,
-    MIN_MODELS,
+    MAX_GAIN,
     Calibration,
     ControlRows,
-    calibrate,
     lc_joint,
 )
 from leaderboard.statistics.uncertainty import Floats, mean_interval
@@ -523,3 +524,56 @@ def test_what_does_not_fit_is_refused(case: str) -> None:
     call, said = BAD[case]
     with pytest.raises(ValueError, match=said):
         call(world.preferences, world.mediators)
+
+
+# ------------------------------------------------------------------------------ constant controls
+def null_control(world: World) -> ControlRows:
+    """A short phrase for every instruction, that wins 2 %."""
+    return replace(world.control("null", factor=0.1, wins=0.02), role="constant")
+
+
+def gain(control: ControlRows, calibration: Calibration) -> float:
+    return lc_joint(control.preference, control.mediators, calibration).gain
+
+
+def test_a_constant_control_counts_for_as_much_as_keeps_it_from_gaining() -> None:
+    world = World(224, seed=3)
+    null = null_control(world)
+    calibration = world.calibration([*world.controls(), null])
+    assert gain(null, calibration) <= MAX_GAIN
+    less = replace(calibration, constant_weight=calibration.constant_weight / 2)
+    assert gain(null, less) > MAX_GAIN
+    assert world.calibration().constant_weight == CONTROL_WEIGHT
+    # The price is paid in accuracy, but the figure stays far nearer to the truth than the raw rate.
+    truth = np.array([expit(q + world.difficulty).mean() for q in world.quality])
+    rows = zip(world.preferences, world.mediators, strict=True)
+    found = np.array([lc_joint(p, m, calibration).value for p, m in rows])
+    raw = world.preferences.mean(axis=1)
+    assert np.abs(found - truth).mean() < 0.6 * np.abs(raw - truth).mean()
+    assert spearmanr(found, truth)[0] > spearmanr(raw, truth)[0]
+
+
+def test_the_largest_weight_is_taken_where_none_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lc_calibration, "CONSTANT_WEIGHTS", (0.1, 0.2))
+    world = World(50, seed=1)
+    calibration = world.calibration([null_control(world)])
+    assert calibration.constant_weight == 0.2
+    assert gain(null_control(world), calibration) > MAX_GAIN
+
+
+def test_a_constant_control_without_verdicts_asks_for_nothing() -> None:
+    world = World(50)
+    empty = replace(null_control(world), preference=np.full(50, np.nan))
+    assert world.calibration([empty]).constant_weight == CONTROL_WEIGHT
+
+
+def test_what_the_guard_takes_off_is_told() -> None:
+    world = World(224, seed=3)
+    null = null_control(world)
+    calibration = world.calibration([])
+    guarded = lc_joint(null.preference, null.mediators, calibration, distinct=0.01)
+    free = lc_joint(null.preference, null.mediators, calibration)
+    assert guarded.is_constant_guarded
+    assert guarded.gain == free.gain > 0
+    assert free.gain == pytest.approx(free.value - guarded.value, abs=0.01)
+    assert guarded.value == pytest.approx(np.nanmean(null.preference))

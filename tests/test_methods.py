@@ -6,6 +6,7 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import (
@@ -26,7 +27,6 @@ from leaderboard.boards import Board, Generation, Settings, load_board, write_bo
 from leaderboard.controls import ControlResult, control_results
 from leaderboard.evaluation import evaluate
 from leaderboard.methods import (
-    ENTRIES,
     bibliography,
     board_hash,
     length_columns,
@@ -34,6 +34,7 @@ from leaderboard.methods import (
     sampling_text,
 )
 from leaderboard.results import ModelInfo, Row, summarise
+from leaderboard.site.citations import ENTRIES
 from leaderboard.standings import standings
 
 TWO_JUDGES = {"aggregate": "median", "judges": [*CHECKLIST["judges"], *LONGEST["judges"]]}
@@ -201,7 +202,7 @@ def test_few_missing_verdicts_leave_a_row_ranked(tmp_path):
     evaluate(str(file), board="forty", results=tmp_path)
     lose(board, "good", 1)
     text = said(board)
-    assert "97.5 to 97.5 % of a model's comparisons had one. " in text
+    assert "imputed: 97.5 % of a model's comparisons had one. " in text
     assert "not ranked" not in text
 
 
@@ -233,13 +234,53 @@ def test_controls_that_failed_are_named(toy):
     assert (
         "in 0 of 2 cases (null 60.0 %, echo 50.0 %); null failed; echo could not be told." in text
     )
-    assert "By lc_joint they lay where they must in 1 of 1 cases (null 20.0 %)." in text
+    assert "By lc_joint they lay where they must in the one case there is (null 20.0 %)." in text
 
 
 # -------------------------------------------------------------------------------------- references
 def test_what_is_cited(toy):
     assert cited(toy) == ["herdbook", "wilson1927", "owen2001", "holm1979"]
     assert f"version = {{{__version__}}}" in ENTRIES["herdbook"]
+
+
+def test_training_seeds_are_told_and_cited(toy, tmp_path):
+    assert "training seed" not in said(toy)
+    for name, good in (("dpo-0", 10), ("dpo-1", 8), ("sft-0", 4)):
+        file = write_answers(tmp_path / f"{name}.jsonl", mixed_answers(good))
+        group = name.partition("-")[0]
+        evaluate(str(file), board="toy", results=toy.path.parent, group=group)
+    text = said(toy)
+    assert "1 training method is there with several training seeds: dpo (2 seeds)." in text
+    assert "two-way bootstrap over seeds and instructions (Owen, 2007)" in text
+    assert "sft" not in text, "one seed is no group"
+    assert "owen2007" in cited(toy)
+
+
+def test_a_calibration_is_told(toy):
+    frozen = SimpleNamespace(models="abcdefgh", mediators=["length", "lists"], controls=[])
+    table = standings(toy)
+    used = replace(table, frame=table.frame.assign(lc_joint=0.5))
+    text = methods_paragraph(replace(toy, calibration=frozen), used, [])
+    assert (
+        "It was calibrated on 8 rows of the board; the differences in form are those in "
+        "characters, list items, and no verdicts on controls take part." in text
+    )
+    assert "The 95 % intervals of lc_joint follow from the influence" in text
+    frozen.controls = [SimpleNamespace(name="padded", role="neutral")]
+    text = methods_paragraph(replace(toy, calibration=frozen), used, [])
+    assert "the verdicts on these controls take part: padded (neutral)." in text
+
+
+def test_one_is_singular(toy, tmp_path):
+    board = board_of(tmp_path, generation=Generation(max_tokens=1))
+    assert "at most 1 new token," in sampling_text(board)
+    settings = Settings(references=("base",), min_votes=1)
+    board = make_board(tmp_path / "lenient", panel=TWO_JUDGES, settings=settings)
+    assert "at least 1 of the 2 votes is there" in said(board)
+    failed = [ControlResult("null", 0.6, 0.55, 0.7, "below", "failed")]
+    assert "in no case (null 60.0 %); null failed." in methods_paragraph(
+        toy, standings(toy), failed
+    )
 
 
 def test_length_control_is_told_and_cited_where_it_is_used(toy):
@@ -293,6 +334,7 @@ def test_show_prints_the_paragraph_and_the_entries(show, add_row):
     first, _, rest = show("--methods").partition("\n\n")
     assert first.startswith("2 models were evaluated with Herdbook")
     assert rest.startswith("@software{herdbook,")
+    assert max(map(len, first.splitlines())) <= 88
 
 
 def test_methods_go_with_no_other_option(show):

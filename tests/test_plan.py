@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from itertools import pairwise
 
 import numpy as np
 import pytest
-from conftest import refused
+from conftest import grid, refused
 
 from leaderboard.boards import load_board
-from leaderboard.planning import WORST, board_resolution, find_basis, make_plan
+from leaderboard.commands.plan import describe
+from leaderboard.planning import ENOUGH, WORST, board_resolution, find_basis, make_plan
 from leaderboard.standings import standings
 from leaderboard.statistics.power import smallest_detectable
 
@@ -52,8 +55,9 @@ def test_a_plan_in_words(plan):
     assert "in 80 % of the cases" in lines[0]
     assert "from 3 pairs of neighbours in the table" in lines[1]
     assert "all 6 pairs" in done.out
-    assert [line.split()[0] for line in lines if line.strip()[:2] in ("6 ", "12", "24", "48")] == [
-        "6", "12", "24", "48"
+    starts = ("6*", "12", "24", "48")
+    assert [line.split()[0] for line in lines if line.strip()[:2] in starts] == [
+        "6*", "12*", "24*", "48*"
     ]  # fmt: skip
 
 
@@ -68,6 +72,67 @@ def test_json_holds_the_plan_in_full(plan, table):
     assert target["power_one_pair"] > target["power_all_pairs"]
     made = make_plan(table, "toy", n=300, difference=0.04)
     assert made.differences[0].power_one_pair == target["power_one_pair"]
+
+
+def sizes_of(out: str) -> list[str]:
+    """The first column of the first table."""
+    lines = out.split("The smallest difference")[1].splitlines()[3:]
+    return [line.split()[0] for line in lines[: lines.index("")]]
+
+
+def test_numbers_too_small_to_rely_on_have_a_star_and_the_reason(plan, table):
+    basis = find_basis(table)
+    order = sorted(range(4), key=lambda k: table.preferences[k].mean())
+    pairs = [b - a for a, b in pairwise(table.preferences[order])]
+    shares = [np.mean(pair != 0) for pair in pairs if np.std(pair) > 1e-9]
+    assert basis.share_different == np.median(shares)
+    enough = int(np.ceil(ENOUGH / basis.share_different))
+    few, plenty = plan("--n", f"{2 * (enough - 1)}"), plan("--n", f"{2 * enough}")
+    assert [size.endswith("*") for size in sizes_of(few.out)] == [True, False, False, False]
+    assert not any(size.endswith("*") for size in sizes_of(plenty.out))
+    assert few.out.splitlines()[-1].startswith("* fewer than some 40 instructions on which")
+    assert f"({100 * basis.share_different:.0f} % here)" in few.out
+    needed = plan("--n", "4000", "--difference", "90").out.split("it takes")[1]
+    assert "* fewer than some 40" in needed
+    assert "*" not in plan("--n", "4000", "--difference", "1").out
+    beyond = plan("--n", "4000", "--difference", "0.0000001").out
+    assert "none" in beyond
+    assert "*" not in beyond
+
+
+def test_every_format_holds_the_plan(plan, table):
+    of = make_plan(table, "toy")
+    rows = list(csv.DictReader(io.StringIO(plan("--format", "csv").out)))
+    at = {(r["figure"], r["pairs"], r["n"], r["difference"]): r for r in rows}
+    assert len(at) == len(rows) == 4 * 4 + 5 * 6
+    for size in of.sizes:
+        for kind in ("one_pair", "cautious", "all_pairs"):
+            row = at["smallest_difference", kind, str(size.n), ""]
+            value = getattr(size, kind)
+            assert row["value"] == ("" if value is None else str(value))
+            assert (row["power"], row["is_rough"]) == ("0.8", "True")
+        assert float(at["half_width", "", str(size.n), ""]["value"]) == size.half_width
+    for target in of.differences:
+        d = str(target.difference)
+        assert float(at["power", "one_pair", "12", d]["value"]) == target.power_one_pair
+        row = at["instructions", "all_pairs", "", d]
+        assert int(row["value"]) == target.n_all_pairs
+        assert row["is_rough"] == str(of.is_rough(target.n_all_pairs))
+    cells = grid(plan("--format", "markdown").out)
+    assert cells[0] == ["instructions", "one pair", "cautious", "all 6 pairs", "± of a win rate"]
+    assert "- from 3 pairs of neighbours in the table\n" in plan("--format", "markdown").out
+    tex = plan("--format", "latex").out
+    assert tex.count("\\begin{table}") == tex.count("\\caption{toy: ") == 3
+    assert "80 \\% power" in tex
+
+
+def test_on_another_headline_it_says_that_it_is_about_win_rates(table):
+    of = make_plan(table, "toy")
+    plain, headed = (describe(of, by, "table") for by in ("win_rate", "lc_joint"))
+    assert "of win rate" not in plain
+    assert "points of win rate in 80 % of the cases" in headed.splitlines()[0]
+    assert "about win rates, not lc_joint: neighbours are those by win rate" in headed
+    assert "The smallest difference of win rates that is found" in headed
 
 
 def test_more_power_takes_more_instructions(table):
@@ -85,6 +150,7 @@ def test_one_row_is_planned_from_its_win_rate_against_the_reference(results, add
     assert basis.typical == basis.alone == pytest.approx(np.std(row, ddof=1))
     out = leaderboard("plan", "toy", "--results", results).out
     assert "pairs of neighbours" not in out
+    assert "cautious" not in out, "there is one pair only"
     assert "all" not in out.split("Power at")[0].split("The smallest")[1]
 
 
@@ -94,7 +160,9 @@ def test_without_rows_the_worst_is_assumed_and_said(results, leaderboard):
     assert board_resolution(empty) is None
     done = leaderboard("plan", "toy", "--results", results)
     assert done.code == 0
-    assert "the worst case is assumed" in done.out
+    assert done.out.splitlines()[1].startswith("  no two rows that differ are there, so the worst ")
+    assert "cautious" not in done.out
+    assert "nine pairs in ten" not in done.out
     assert "70.7 points" in done.out
 
 
@@ -113,6 +181,8 @@ def test_a_difference_beyond_all_is_none(results):
         (("--power", "nan"), ["--power nan"]),
         (("--models", "good", "nobody"), ["'nobody'", "good"]),
         (("--models", "good", "good"), ["good and good", "do not differ"]),
+        (("--models", "good"), ["--models good: the names of two rows are needed"]),
+        (("--models", "good", "bad", "base"), ["two rows are needed"]),
     ],
 )
 def test_what_cannot_be_planned_is_refused(plan, flags, parts):

@@ -17,6 +17,7 @@ from jinja2 import UndefinedError
 
 from judges.reading import printable
 from leaderboard.controls import ControlResult
+from leaderboard.head_to_head import Duel
 from leaderboard.site.figures import MAX_NAMED, Scale, interval, nice_ticks, rate_scale, scatter
 from leaderboard.site.labels import Label, _around, _box, _inside, _overlap, placed
 from leaderboard.site.render import (
@@ -24,17 +25,23 @@ from leaderboard.site.render import (
     Group,
     Missing,
     Report,
+    category_table,
     control_table,
+    duel_table,
     group_table,
     heat_map,
     keyed,
     leaderboard_table,
     page,
+    published_table,
+    rating_table,
     told_apart,
 )
-from leaderboard.site.text import ends, fill, p_value, percent, points, safe_link
+from leaderboard.site.text import brackets, count, fill, p_value, percent, points, safe_link
 from leaderboard.standings import COLUMNS
+from leaderboard.statistics.bradley_terry import BradleyTerry, bradley_terry
 from leaderboard.statistics.ranking import paired_differences, rank_intervals, ranks
+from leaderboard.statistics.winrate import reference_win_rate
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
@@ -124,6 +131,11 @@ def report(**changes: Any) -> Report:
         models=names,
         pairs=pairs,
         resolution=0.05,
+        guarded=(),
+        categories=[part("good", "even", 0.7), part("good", "odd", 0.9)],
+        duels=[met("good", "bad")],
+        strengths=strengths("bad", "base", "good"),
+        published=[["model", "win rate"], ["theirs", "12.3"]],
         groups=(seeds("dpo", "a, b"),),
         controls=(ControlResult("null", 0.2, 0.1, 0.3, "below", "passed"),),
         controls_absent="",
@@ -144,6 +156,28 @@ def whole() -> str:
 
 def seeds(name: str, models: str, mean: float = 0.6) -> Group:
     return Group(name=name, models=models, n_seeds=2, mean=mean, low=0.5, high=0.7, seed_sd=0.02)
+
+
+def part(model: str, category: str, rate: float, n_judged: int = 30) -> dict[str, Any]:
+    ends = {"low": rate - 0.1, "high": rate + 0.1}
+    return {"category": category, "model": model, "n_items": 30, "n_judged": n_judged} | {
+        "win_rate": rate, **ends,
+    }  # fmt: skip
+
+
+def met(a: str, b: str) -> Duel:
+    rate = replace(reference_win_rate(12), value=0.75, low=0.6, high=0.85)
+    return Duel(a=a, b=b, rate=rate, p_value=0.01, p_holm=0.01, n_comparisons=1)
+
+
+def strengths(one: str, anchor: str, other: str) -> BradleyTerry:
+    meetings = [(anchor, one, 0.3), (anchor, other, 0.7), (one, other, 0.8)]
+    battles = [
+        {"instruction_id": str(n), "model_1": a, "model_2": b, "preference": p + 0.01 * n}
+        for a, b, p in meetings
+        for n in range(6)
+    ]
+    return bradley_terry(pd.DataFrame(battles), anchor=anchor)
 
 
 def lost(model: str, why: str) -> Missing:
@@ -235,23 +269,79 @@ def cells(html: str) -> list[list[str]]:
 def test_the_table_holds_the_figures_in_their_order():
     frame, _ = table(spread_out(3), ["a", "b", "c"])
     body = cells(leaderboard_table(keyed(frame)))[1:]
-    assert [row[1] for row in body] == ["1 c", "2 b", "3 a"]
+    assert [row[1] for row in body] == ["c", "b", "a"], "and no number that looks like a rank"
     top = frame.iloc[0]
-    assert body[0][2] == percent(top["win_rate"])
-    assert body[0][4] == ends(top["low"], top["high"])
+    assert body[0][2] == f"{percent(top['win_rate'])} {brackets(top['low'], top['high'])}"
     assert body[0][0] == "1"
     assert body[0][-2:] == ["60/60", "answers submitted"]
 
 
-def test_the_headline_is_drawn_and_its_columns_are_shown():
+def test_the_headline_stands_first_beside_its_drawing():
     frame, _ = table(spread_out(2), ["a", "b"])
     frame = frame.assign(lc_joint=[0.9, math.nan], lc_joint_low=[0.8, math.nan])
     frame["lc_joint_high"] = [0.95, math.nan]
     html = leaderboard_table(keyed(frame), "lc_joint", ["lc_joint"])
     assert "b: 90.0 %, 95 % interval 80.0 to 95.0" in html
-    assert "lc_joint %" in cells(html)[0]
-    assert cells(html)[1][5:7] == ["90.0", "80.0 to 95.0"]
-    assert cells(html)[2][5:7] == ["–", "–"]
+    header, first, second = cells(html)
+    assert header[2] == "lc_joint % [95 % interval]"
+    assert header[3].startswith("lc_joint, drawn")
+    assert header[4] == "Win rate % [95 % interval]"
+    assert first[2] == "90.0 [80.0, 95.0]"
+    top = frame.iloc[0]
+    assert first[4] == f"{percent(top['win_rate'])} {brackets(top['low'], top['high'])}"
+    assert second[2] == "–"
+    assert {len(row) for row in (header, first, second)} == {9}, "a cell for every header"
+
+
+def test_the_other_columns_follow_a_headline_of_win_rates():
+    frame, _ = table(spread_out(2), ["a", "b"])
+    frame = frame.assign(lc_joint=0.9, lc_joint_low=0.8, lc_joint_high=0.95)
+    header, first, _ = cells(leaderboard_table(keyed(frame), "win_rate", ["lc_joint"]))
+    assert [name.split(" %")[0] for name in header[2:5:2]] == ["Win rate", "lc_joint"]
+    assert first[4] == "90.0 [80.0, 95.0]"
+
+
+def test_a_constant_answer_is_marked_and_explained():
+    frame, _ = table(spread_out(2), ["a", "b"])
+    frame = frame.assign(lc_joint=0.9, lc_joint_low=0.8, lc_joint_high=0.95)
+    html = leaderboard_table(keyed(frame), "win_rate", ["lc_joint"], ["a"])
+    assert [row[4].partition("[")[0].strip() for row in cells(html)[1:]] == ["90.0", "90.0 †"]
+    assert 'id="guarded">† A constant answer' in html
+    plain = leaderboard_table(keyed(frame), "win_rate", ["lc_joint"])
+    assert "†" not in plain
+
+
+def test_the_reference_has_no_interval():
+    frame, _ = table(spread_out(2), ["a", "b"])
+    of_reference = {"status": "reference", "win_rate": 0.5, "low": 0.5, "high": 0.5}
+    html = leaderboard_table(keyed(frame.head(1).assign(**of_reference)))
+    assert cells(html)[1][2] == "50.0"
+    assert "b: 50.0 %, by definition" in html
+
+
+def test_categories_have_a_column_each_and_the_models_a_row():
+    records = [part(m, c, 0.5, n) for c in ("x", "y") for m, n in (("a", 30), ("b", 0))]
+    html = category_table([r | {"n_items": 1 if r["category"] == "y" else 30} for r in records])
+    assert cells(html)[0] == ["Model", "x 30 instructions", "y 1 instruction"]
+    assert cells(html)[1] == ["a", "50.0 [40.0, 60.0]", "50.0 [40.0, 60.0]"]
+    assert cells(html)[2] == ["b", "50.0", "50.0"]
+    assert category_table(records[:2]) == category_table([]) == "", "one category says nothing"
+
+
+def test_rows_that_met_and_their_ratings():
+    assert cells(duel_table([met("a", "b")]))[1] == ["a", "75.0 [60.0, 85.0]", "b", "12/12"]
+    assert duel_table([]) == rating_table(None) == ""
+    html = rating_table(strengths("a", "base", "b"))
+    assert [row[0] for row in cells(html)[1:]] == ["b", "base", "a"], "best first"
+    assert cells(html)[2][1] == "1000", "by definition"
+    assert "From 18 verdicts on answers to 6 instructions" in html
+
+
+def test_published_figures_are_shown_as_they_are():
+    html = published_table([["model", "rate", "mode"], ["x", "12.3", "dev"], ["y", "", "own"]])
+    assert cells(html)[1:] == [["x", "12.3", "dev"], ["y", "", "own"]]
+    assert html.count('class="number"') == 3
+    assert published_table([]) == published_table([["model"]]) == ""
 
 
 def test_an_unranked_row_says_so_and_is_hollow():
@@ -293,6 +383,34 @@ def test_the_matrix_holds_the_best_rows_and_says_so():
     assert len(cells(html)) == MAX_PAIRED + 1
 
 
+def test_the_matrix_says_what_its_numbers_are():
+    frame, pairs = table(spread_out(2), ["a", "b"])
+    assert "Points of win rate that the row" in heat_map(keyed(frame), ["a", "b"], pairs)
+    html = page(
+        report(headline="lc_joint", frame=joined(report().frame), length_columns=["lc_joint"])
+    )
+    text = " ".join("".join(Parsed(html).text).split())
+    assert "Pairs, by lc_joint" in text
+    assert "Each cell is the row’s lc_joint less the column’s, in points." in text
+    assert "Student’s t test" in text
+    assert "ranked by lc_joint" in text
+    assert "no ranks" in text
+
+
+def joined(frame: pd.DataFrame) -> pd.DataFrame:
+    rate = frame["win_rate"]
+    return frame.assign(lc_joint=rate, lc_joint_low=rate - 0.1, lc_joint_high=rate + 0.1)
+
+
+def test_one_pair_is_no_list():
+    frame, pairs = table(spread_out(2), ["a", "b"])
+    html = page(report(frame=frame, models=["a", "b"], pairs=pairs))
+    assert "The two rows can be told apart" in html
+    same, pairs = table(np.full((2, 60), 0.5), ["a", "b"])
+    html = page(report(frame=same, models=["a", "b"], pairs=pairs))
+    assert "The two rows cannot be told apart" in html
+
+
 def test_pairs_without_a_common_instruction_have_no_difference():
     preferences = np.array([[0.9, np.nan], [np.nan, 0.2]])
     frame, _ = table(np.nan_to_num(preferences), ["a", "b"])
@@ -319,6 +437,12 @@ def test_controls_say_in_words_how_they_fared():
 def test_text_of_figures():
     assert (percent(0.12345), percent(math.nan)) == ("12.3", "–")
     assert (points(0.012), points(-0.012), points(-0.0001)) == ("+1.2", "−1.2", "0.0")
+    assert (brackets(0.1, 0.25), brackets(0.5, 0.5), brackets(math.nan, 1)) == (
+        "[10.0, 25.0]",
+        "",
+        "",
+    )
+    assert (count(1, "row"), count(1200, "row")) == ("1 row", "1,200 rows")
     assert (p_value(0.0421), p_value(1e-9)) == ("p = 0.042", "p < 0.0001")
 
 
@@ -332,8 +456,8 @@ def test_the_page_is_sound_and_shows_every_section(whole):
     parsed = Parsed(whole)
     assert whole.startswith("<!DOCTYPE html>\n<html lang=")
     assert [a["id"] for a in parsed.of("h2")] == [
-        "table", "pairs", "length", "groups", "controls", "missing", "configuration", "figures",
-        "methods",
+        "table", "pairs", "categories", "head-to-head", "length", "groups", "published",
+        "controls", "missing", "configuration", "figures", "methods",
     ]  # fmt: skip
     assert len(parsed.of("h1")) == 1
     text = "".join(parsed.text)
@@ -349,6 +473,10 @@ def test_sections_without_content_are_left_out():
             models=["alone"],
             pairs=pairs,
             resolution=None,
+            categories=[],
+            duels=[],
+            strengths=None,
+            published=[],
             groups=(),
             controls=(),
             controls_absent="controls: not judged",
@@ -357,8 +485,9 @@ def test_sections_without_content_are_left_out():
         )
     )
     ids = [a["id"] for a in Parsed(html).of("h2")]
-    assert not {"pairs", "length", "groups"} & set(ids)
-    for gone in ("#pairs", "#length", "#groups"):
+    gone_ids = {"pairs", "length", "groups", "categories", "head-to-head", "published"}
+    assert not gone_ids & set(ids)
+    for gone in [f"#{name}" for name in gone_ids]:
         assert gone not in html
     for part in ("controls: not judged", "No verdict is missing.", "is in the table."):
         assert part in html
@@ -423,6 +552,10 @@ def test_no_text_of_a_stranger_leaves_its_place(whole, text):
             frame=frame.assign(status=text, link=text),
             models=names,
             pairs=pairs,
+            categories=[part(text, f"{text}{k}", 0.5) for k in range(2)],
+            duels=[met(text, text)],
+            strengths=strengths(f"1{text}", f"2{text}", f"3{text}"),
+            published=[[text, text], [text, text]],
             groups=(seeds(text, text),),
             left_out={text: text},
             missing=(lost(text, text),),
@@ -503,3 +636,9 @@ def test_every_text_has_the_contrast_that_wcag_asks_for(whole, dark):
     for mark in ("page", "side"):
         assert contrast(c["mark"], c[mark]) >= 3
     assert contrast(c["even"], c["page"]) >= 2.5
+
+
+def test_a_table_that_goes_on_has_a_shadow_at_its_edge(whole):
+    box = re.search(r"\n\.scroll \{(.*?)\}", whole, re.S)
+    assert box
+    assert box[1].count("var(--edge)") == box[1].count("no-repeat scroll") == 2

@@ -16,6 +16,7 @@ from conftest import (
     CHECKLIST,
     LONGEST,
     Finished,
+    edit_json,
     files_of,
     good_answers,
     make_board,
@@ -27,14 +28,19 @@ from conftest import (
     write_answers,
     write_rows,
 )
+from test_documented_files import documented
 from test_render import Parsed, cells
 
+from judges.errors import UserError
 from leaderboard import __version__
 from leaderboard.boards import Settings, load_board
 from leaderboard.evaluation import evaluate as run_evaluation
-from leaderboard.report import board_report, last_change
+from leaderboard.head_to_head import head_to_head
+from leaderboard.methods import methods_paragraph
+from leaderboard.report import board_report, constant_rows, last_change
 from leaderboard.results import ModelInfo, Row, summarise
 from leaderboard.standings import standings
+from leaderboard.user_files import check_name
 
 
 @pytest.fixture
@@ -63,14 +69,36 @@ def told(html: str) -> dict[str, str]:
 
 
 # -------------------------------------------------------------------------------------- the command
-def test_the_command_writes_one_file_here(results, leaderboard, tmp_path, monkeypatch):
+def test_the_command_writes_one_file_beside_the_board(results, leaderboard, tmp_path, monkeypatch):
     before = files_of(results)
     monkeypatch.chdir(tmp_path)
     done = leaderboard("report", "toy", "--results", results)
     assert done.code == 0, done.err
-    assert done.out == "toy.html: open it in a browser\n"
-    assert (tmp_path / "toy.html").read_text("utf-8") == board_report(load_board("toy", results))
-    assert files_of(results) == before, "the board is only read"
+    report = results / "toy" / "report.html"
+    assert done.out == f"{report}: open it in a browser\n"
+    assert report.read_text("utf-8") == board_report(load_board("toy", results))
+    report.unlink()
+    assert files_of(results) == before, "nothing else is written"
+    assert not list(tmp_path.glob("*.html")), "and nothing here"
+
+
+def test_two_boards_of_one_name_keep_their_reports(results, leaderboard, tmp_path):
+    other = Path(shutil.copytree(results, tmp_path / "other"))
+    assert leaderboard("report", "toy", "--results", results).code == 0
+    before = (results / "toy" / "report.html").read_bytes()
+    shutil.rmtree(other / "toy" / "bad")
+    assert leaderboard("report", "toy", "--results", other).code == 0
+    assert (results / "toy" / "report.html").read_bytes() == before
+
+
+def test_a_report_is_no_row_and_the_board_stays_sound(results, leaderboard):
+    before = leaderboard("show", "toy", "--results", results).out
+    assert leaderboard("report", "toy", "--results", results).code == 0
+    assert leaderboard("show", "toy", "--results", results).out == before
+    assert leaderboard("board", "check", "toy", "--results", results).code == 0
+    assert "<board>/report.html" in documented("The layout")
+    with pytest.raises(UserError, match="reserved"):
+        check_name("Report.html", "the row's name")
 
 
 def test_a_report_is_replaced_and_no_other_file(results, leaderboard, tmp_path):
@@ -121,8 +149,8 @@ def test_the_day_is_that_of_the_last_change(results):
 def test_the_table_is_that_of_the_board(results, html):
     frame = standings(load_board("toy", results)).frame
     body = cells(section(html, "table"))[1:]
-    assert [row[1].split()[1] for row in body] == list(frame["model"])
-    assert [row[2] for row in body] == [f"{100 * rate:.1f}" for rate in frame["win_rate"]]
+    assert [row[1] for row in body] == list(frame["model"])
+    assert [row[2].split()[0] for row in body] == [f"{100 * p:.1f}" for p in frame["win_rate"]]
     assert [row[-2] for row in body] == ["12/12"] * 4
 
 
@@ -181,7 +209,7 @@ def test_a_panel_that_fails_its_controls_is_told_at_the_top(tmp_path):
 def test_a_board_without_rows(tmp_path):
     make_board(tmp_path / "empty")
     html = board_report(load_board("empty", tmp_path))
-    assert cells(section(html, "table"))[1][1] == "1 base"
+    assert cells(section(html, "table"))[1][1] == "base"
     assert "controls: not judged" in section(html, "controls")
     assert 'id="pairs"' not in html
     assert 'id="length"' not in html
@@ -208,6 +236,106 @@ def test_training_seeds_are_grouped(results, add_row):
         ("sft", "1", "sft-0"),
     ]
     assert body[1][3] == "–", "one seed tells of no spread"
+
+
+def test_categories_are_there_unless_the_board_is_private(results, html):
+    body = cells(section(html, "categories"))
+    assert body[0] == ["Model", "even 6 instructions", "odd 6 instructions"]
+    assert [row[0] for row in body[1:]] == list(
+        standings(load_board("toy", results)).frame["model"]
+    )
+    assert body[2][1].startswith(("0.0 [", "50.0", "100.0 [", "66.7 ["))
+
+
+def test_rows_that_met_each_other_are_there_and_nobody_is_judged(results, judged):
+    board = load_board("toy", results)
+    assert 'id="head-to-head"' not in board_report(board)
+    (duel,) = head_to_head(board, ["bad", "good"]).duels
+    judged.clear()
+    html = board_report(load_board("toy", results))
+    assert judged == []
+    row = cells(section(html, "head-to-head"))[1]
+    assert (row[0], row[2], row[3]) == ("bad", "good", "12/12")
+    assert row[1].startswith(f"{100 * duel.rate.value:.1f}")
+    assert "Bradley–Terry ratings" in section(html, "head-to-head")
+    lines = read_lines(results / "toy" / "good" / "outputs.jsonl")
+    write_rows(results / "toy" / "good" / "outputs.jsonl", [o | {"text": "other"} for o in lines])
+    assert 'id="head-to-head"' not in board_report(load_board("toy", results)), "on other texts"
+    manifest = results / "toy" / "head_to_head" / "bad--vs--good" / "manifest.json"
+    write_rows(results / "toy" / "good" / "outputs.jsonl", lines)
+    edit_json(manifest, parts={"panel": "sha256:other"})
+    assert 'id="head-to-head"' not in board_report(load_board("toy", results)), "by others"
+    (results / "toy" / "good" / "outputs.jsonl").unlink()
+    assert 'id="head-to-head"' not in board_report(load_board("toy", results)), "on unknown texts"
+
+
+def test_two_references_make_ratings(tmp_path):
+    make_board(tmp_path / "two", settings=Settings(references=("base", "second")))
+    file = write_answers(tmp_path / "good.jsonl", good_answers())
+    run_evaluation(str(file), board="two", results=tmp_path)
+    part = section(board_report(load_board("two", tmp_path)), "head-to-head")
+    assert {row[0] for row in cells(part)[1:]} == {"base", "second", "good"}
+    assert "against</th>" not in part, "no two rows met"
+
+
+def test_a_constant_answer_is_marked(results):
+    board = load_board("toy", results)
+    table = standings(board)
+    assert constant_rows(board, table) == []
+    figure = {"value": 0.5, "low": 0.4, "high": 0.6, "is_constant_guarded": True}
+    columns = {"lc_joint": figure}
+    edit_json(results / "toy" / "bad" / "summary.json", columns=columns)
+    assert constant_rows(board, table) == ["bad"]
+
+
+def test_published_figures_stand_apart(results):
+    board = load_board("toy", results)
+    file = results / "toy" / "published.csv"
+    file.write_text("model,win_rate,n_wins,mode\nx<b>,12.34,7,v1.2a\ny,,8\n\n", encoding="utf-8")
+    part = section(board_report(board), "published")
+    assert cells(part.replace("&lt;b&gt;", "")) == [
+        ["model", "win rate", "n wins", "mode"],
+        ["x", "12.3", "7", "v1.2a"],
+        ["y", "", "8", ""],
+    ]
+    assert "never ranked" in part
+    file.write_text("", encoding="utf-8")
+    assert 'id="published"' not in board_report(board)
+    file.write_bytes(b"model\n\xff\n")
+    with pytest.raises(UserError, match="not a readable CSV"):
+        board_report(board)
+
+
+def test_a_board_that_ranks_by_another_column(leaderboard, shared_data, tmp_path):
+    source = shared_data / "alpaca_eval_2"
+    files = ("--difficulty", source / "instruction_difficulty.csv")
+    files += ("--gamed", source / "gamed_references.csv")
+    where = ("--name", "ae", "--results", tmp_path)
+    assert leaderboard("board", "import", "alpaca_eval", source, *files, *where).code == 0
+    calibrate = ("board", "calibrate", "ae", "--headline", "lc_joint", "--results", tmp_path)
+    assert leaderboard(*calibrate).code == 0
+    board = load_board("ae", tmp_path)
+    table, html = standings(board), board_report(board)
+    header, *body = cells(section(html, "table"))
+    assert [name.split(" %")[0] for name in header[2:6]] == [
+        "lc_joint", "lc_joint, drawn 0 50 70", "Win rate", "lc_alpaca_eval",
+    ]  # fmt: skip
+    assert [row[2].split()[0] for row in body] == [
+        f"{100 * p:.1f}" for p in table.frame["lc_joint"]
+    ]
+    apart = int((table.ranking_pairs.holm <= 0.05).sum()) // 2
+    assert f"{apart} of 406 pairs of rows can be told apart" in text_of(section(html, "pairs"))
+    best = table.frame["lc_joint"].to_list()[:2]
+    assert cells(section(html, "pairs"))[1][2] == f"+{100 * (best[0] - best[1]):.1f}"
+    assert len(cells(section(html, "published"))) == 29
+    text = methods_paragraph(board, table, [])
+    assert (
+        "It was calibrated on 28 rows of the board; the differences in form are those in char"
+        in text
+    )
+    assert "gpt4_1106_preview_verbose (neutral)" in text
+    assert "intervals of lc_alpaca_eval and lc_joint follow" in text
+    assert "include the error of the row's fit" in text
 
 
 # ------------------------------------------------------------------------------------- what is not
@@ -263,7 +391,7 @@ def test_no_text_of_an_instruction_or_an_answer_is_in_a_report(tmp_path, leaderb
             i,
             messages=(replace(i.messages[-1], content=f"{SECRET} question {i.text}"),),
             gold_answer=f"{SECRET} gold",
-            category="",
+            category=f"{SECRET} {i.category}",
             visibility="private",
         )
         for i in toy_instructions(12)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from conftest import grid, make_board, mixed_answers, refused, write_answers
 
 from leaderboard import evaluation
 from leaderboard.boards import load_board
+from leaderboard.commands.show import seeds
 from leaderboard.seed_groups import compare_groups, seed_group_cells, seed_groups
 from leaderboard.standings import standings
 from leaderboard.statistics.training_seeds import group_difference, seed_group
@@ -70,6 +72,7 @@ def test_the_table_has_a_block_of_groups(seeded, show):
     assert "1 seed: no spread known" in block
     assert "dpo-2, dpo-1, dpo-0" in block
     assert "dpo - sft: +" in block
+    assert "by win rate" not in block, "it is what the board ranks by"
     record = next(r for r in seed_groups(seeded) if r["group"] == "dpo")
     assert f"{100 * record['mean']:.1f} ± {50 * (record['high'] - record['low']):.1f}" in block
     assert "training seeds" in show("--format", "markdown")
@@ -87,6 +90,55 @@ def test_every_format_holds_the_groups(seeded, show):
     assert [row[0] for row in cells] == ["group", "dpo", "ppo", "sft"]
     assert "\\begin{tabular}" in show("--by", "group", "--format", "latex")
     assert "sft" not in show("--by", "group", "--models", "dpo-1")
+
+
+def test_neighbouring_groups_are_compared_in_every_format(seeded, show):
+    found = compare_groups(seeded, "dpo", "sft")
+    said = (
+        f"dpo - sft: {100 * found.value:+.1f} points (95 % interval {100 * found.low:+.1f} to "
+        f"{100 * found.high:+.1f})"
+    )
+    for flags in ((), ("--by", "group"), ("--by", "group", "--format", "markdown")):
+        out = show(*flags)
+        assert f"\n\n{said}\n" in out, "apart from the table, or it is a row of Markdown's"
+        assert "training seeds: rows of one group" in out
+    records = json.loads(show("--by", "group", "--format", "json"))
+    keys = ("next_group", "difference", "difference_low", "difference_high")
+    assert [tuple(r[key] for key in keys) for r in records] == [
+        ("sft", found.value, found.low, found.high), (None,) * 4, (None,) * 4
+    ]  # fmt: skip
+    rows = list(csv.DictReader(io.StringIO(show("--by", "group", "--format", "csv"))))
+    assert [row["next_group"] for row in rows] == ["sft", "", ""]
+    assert float(rows[0]["difference_low"]) == found.low
+    assert show("--by", "group", "--format", "latex").rstrip().endswith("\\end{table}")
+
+
+def test_a_board_that_ranks_by_something_else_says_what_the_groups_are_by(seeded, results):
+    board = load_board("toy", results)
+    headed = replace(board, settings=replace(board.settings, headline="lc_joint"))
+    text = seeds(headed, seed_groups(seeded), "table")
+    assert text.startswith("training seeds, by win rate: ")
+    assert "points of win rate (95 % interval" in text
+
+
+def test_one_board_without_groups_does_not_hide_the_others(results, leaderboard):
+    make_board(results / "bare", 4)
+    for form in ("table", "json", "latex"):
+        done = leaderboard(
+            "show", "bare", "toy", "--by", "group", "--format", form, "--results", results
+        )
+        assert done.code == 0
+        assert "dpo-2" in done.out
+        assert done.err.startswith("board bare has no groups to show: ")
+        assert "eval --group NAME" in done.err
+    refused(
+        leaderboard(
+            "show", "toy", "bare", "--by", "group", "--models", "base", "--results", results
+        ),
+        "board toy has no groups", "board bare has no groups",
+    )  # fmt: skip
+    unknown = ("--by", "group", "--models", "nobody", "--results", results)
+    refused(leaderboard("show", "toy", *unknown), "no row 'nobody'")
 
 
 def test_a_board_without_groups_says_how_to_get_them(leaderboard, ranked):

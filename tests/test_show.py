@@ -7,6 +7,7 @@ import io
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,10 @@ from conftest import (
 )
 
 from leaderboard.boards import load_board
+from leaderboard.calibration import LcAlpacaEvalFile
+from leaderboard.commands.show import BY_POSITION, Show
 from leaderboard.results import Row, summarise
+from leaderboard.standings import standings
 from leaderboard.table import CHOICES
 
 
@@ -90,6 +94,15 @@ def test_chosen_columns_in_their_order(show):
     assert list(records[0]) == ["model", "n_judged", "n_items", "bound_low", "bound_high"]
 
 
+def test_a_heading_is_as_good_as_a_name(show):
+    header = grid(show("--format", "markdown", "--columns", *CHOICES))[0]
+    assert len({*header, *CHOICES}) == len({*header} - {*CHOICES}) + len(CHOICES)
+    assert grid(show("--format", "markdown", "--columns", *header))[0] == header
+    given = ("model", "characters", "win rate", "SE")
+    records = json.loads(show("--format", "json", "--columns", *given))
+    assert list(records[0]) == ["model", "mean_characters", "win_rate", "standard_error"]
+
+
 def test_every_column_can_be_shown(show):
     cells = grid(show("--format", "markdown", "--columns", *CHOICES))
     assert [len(row) for row in cells] == [len(CHOICES)] * 5
@@ -136,7 +149,8 @@ def test_by_category(show, results):
     assert cells[0] == ["category", "n", "good", "base", "middling", "bad"]
     assert [row[:2] for row in cells[1:]] == [["even", "6"], ["odd", "6"]]
     even = Row(results / "toy" / "middling").summary()["categories"]["even"]
-    assert cells[1][4].startswith(f"{100 * even['value']:.1f} ± ")
+    value, low, high = (f"{100 * even[key]:.1f}" for key in ("value", "low", "high"))
+    assert cells[1][4] == f"{value} [{low}, {high}]", "half of it would misplace a skewed interval"
     records = json.loads(show("--by", "category", "--format", "json", "--models", "middling"))
     assert [(r["category"], r["model"], r["n_items"]) for r in records] == [
         ("even", "middling", 6),
@@ -169,6 +183,12 @@ def test_worst_shows_the_clearest_losses_with_the_answers(show):
     assert "The word is word6, I believe." in out
 
 
+@pytest.mark.parametrize("given", [["3"], ["bad", "3"], ["3", "bad", "good"]])
+def test_worst_takes_a_number_and_a_name(show, given):
+    said = show("--worst", *given, code=2)
+    assert f"--worst {' '.join(given)}: a positive number and the name of a row" in said
+
+
 def test_worst_needs_a_row_and_a_positive_number(show):
     assert "the board has: bad, good, middling" in show("--worst", "2", "nobody", code=2)
     assert "positive" in show("--worst", "0", "bad", code=2)
@@ -186,6 +206,40 @@ def test_several_boards(show, results, leaderboard):
     data = leaderboard("show", *names, "--results", results, "--format", "csv")
     rows = list(csv.DictReader(io.StringIO(data.out)))
     assert [row["board"] for row in rows] == ["toy"] * 4 + ["small"]
+
+
+def test_tables_of_several_boards_are_told_apart(results, leaderboard):
+    make_board(results / "small", 4)
+    where = ("--results", results)
+    done = leaderboard("show", "toy", "small", "--by", "category", *where)
+    assert [line for line in done.out.splitlines() if "(" in line] == ["Toy (toy)", "Toy (small)"]
+    done = leaderboard("show", "toy", "small", "--per", "instruction", "--format", "latex", *where)
+    assert done.out.startswith("\\begin{table}")
+
+
+# ------------------------------------------------------------------------------ the published block
+def test_the_published_rows_are_those_that_are_asked_for(show, results):
+    file = results / "toy" / "published.csv"
+    file.write_text("model,win_rate\ngood,61.5\nbad,12.5\nelse,3.25\n")
+    assert all(part in show() for part in ("61.5", "12.5", "3.2"))
+    chosen = show("--models", "good", "middling")
+    assert "61.5" in chosen
+    assert not any(part in chosen for part in ("12.5", "3.2"))
+    assert "published elsewhere" not in show("--models", "middling")
+    assert "published elsewhere" not in show("--columns", "model", "win_rate")
+
+
+@pytest.mark.parametrize(("aligned", "is_said"), [("instruction", True), ("position", False)])
+def test_it_says_why_published_figures_differ(results, monkeypatch, aligned, is_said):
+    (results / "toy" / "published.csv").write_text("model,win_rate\ngood,61.5\n")
+    board = load_board("toy", results)
+    assert "by position" not in Show(boards=("toy",)).text(board, standings(board))
+    frozen = LcAlpacaEvalFile(difficulty={}, gamed=[], unit="characters", alignment=aligned)
+    with_file = replace(board, lc_alpaca_eval=frozen)
+    table = standings(board)
+    text = Show(boards=("toy",)).text(with_file, table)
+    assert (text.splitlines()[-1] == BY_POSITION) == is_said
+    assert "by position" not in Show(boards=("toy",), models=("bad",)).text(with_file, table)
 
 
 # ------------------------------------------------------------------------- rows that are not ranked

@@ -77,10 +77,11 @@ def test_skewed_values_by_hand() -> None:
 
 
 def test_nearly_equal_values_by_hand() -> None:
-    # The median is 0.4, and 0.475 counts for a half: m = 0.5 and w = 10 / 10.5. What was not seen
-    # weighs more than what was: n * x = t**2 * w * (a - x), with a the rest of the range.
-    interval = mean_interval([0.4] * 20 + [0.44] * 9 + [0.475])
-    p = (0.4 * 20 + 0.44 * 9 + 0.475) / 30
+    # The median is 0.4, and 0.6 away from the farther end of the range. 0.44 lies less than a fifth
+    # of the way there and 0.535 nine fortieths, which counts for a half: m = 0.5 and w = 10 / 10.5.
+    # What was not seen weighs more than what was: n * x = t**2 * w * (a - x).
+    interval = mean_interval([0.4] * 20 + [0.44] * 9 + [0.535])
+    p = (0.4 * 20 + 0.44 * 9 + 0.535) / 30
     k = scipy.stats.t.ppf(0.975, 29) ** 2 / 30 * 10 / 10.5
     assert (interval.low, interval.high) == pytest.approx(
         (p - k * p / (1 + k), p + k * (1 - p) / (1 + k))
@@ -345,6 +346,26 @@ def test_a_rare_other_value_is_covered(
     truth = usual + share * (rare - usual)
     intervals = [mean_interval(draw) for draw in draws]
     assert np.mean([i.low <= truth <= i.high for i in intervals]) > 0.925
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+@pytest.mark.parametrize("n", [50, 120, 224])
+@pytest.mark.parametrize("grades", [[0.0, 0.1], [0.0, 0.0, 0.0, 0.0, 0.1], [0.0, 0.1, 0.2]])
+def test_a_rare_other_value_is_covered_beside_grades_near_the_end(
+    n: int, grades: list[float], mirror: bool
+) -> None:
+    rng = np.random.default_rng(n)
+    draws = np.where(rng.random((1000, n)) < 1.2 / n, 1.0, rng.choice(grades, (1000, n)))
+    truth = 1.2 / n + (1 - 1.2 / n) * float(np.mean(grades))
+    intervals = [mean_interval(1 - draw if mirror else draw) for draw in draws]
+    truth = 1 - truth if mirror else truth
+    assert np.mean([i.low <= truth <= i.high for i in intervals]) > 0.925
+
+
+def test_the_hardest_sample_that_was_found_is_covered_as_documented() -> None:
+    draws = np.random.default_rng(0).choice([0, 0.25, 1], (2000, 50), p=[0.768, 0.192, 0.04])
+    intervals = [mean_interval(draw) for draw in draws]
+    assert 0.87 < np.mean([i.low <= 0.25 * 0.192 + 0.04 <= i.high for i in intervals]) < 0.92
 
 
 @pytest.mark.parametrize("n", [50, 224])

@@ -1,4 +1,4 @@
-"""`leaderboard board new|list|check|import`."""
+"""`leaderboard board new|list|check|calibrate|import`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from judges.base import Orders
 from judges.errors import UserError
 from judges.reading import printable
 from leaderboard.boards import Column, load_board
-from leaderboard.calibrating import calibrate_board, describe_calibration
+from leaderboard.calibrating import (
+    calibrate_board,
+    changed_since_calibration,
+    describe_calibration,
+)
 from leaderboard.catalogue import board_names, packaged_boards
 from leaderboard.checking import check_board
 from leaderboard.commands.console import Console
@@ -118,6 +122,10 @@ class Check:
         print(f"{board.path}: {len(board.instructions)} instructions, all hashes as written")
         print(describe_controls(board, results))
         print(f"rows: {len(table.frame)} in the table")
+        for model in changed_since_calibration(board, table):
+            print(
+                f"  {model} has changed since the board was calibrated from it, which stays valid"
+            )
         faults = check_board(board)
         for name, why in table.left_out.items():
             if name not in faults:
@@ -137,7 +145,8 @@ class Calibrate:
     """Freeze what the length-controlled column lc_joint needs, from rows that are judged.
 
     Once a board: from then on no new row moves another's figure. Nothing is asked of a model, but
-    that the board's controls are judged where they are not yet.
+    that the board's controls are judged where they are not yet. A second time it keeps what is
+    frozen, changes the headline if told to, and finishes what an interrupted one left.
     """
 
     name: Annotated[str, tyro.conf.Positional, shown("BOARD")]

@@ -87,6 +87,13 @@ class Eval:
             if result.summary is None or last.standings is None:
                 print(f"{result.row}: the answers are stored; judge them with --only judge")
                 continue
-            print(card(last.board, result.summary, last.standings, last.controls), end="\n\n")
+            text = card(
+                last.board,
+                result.summary,
+                last.standings,
+                last.controls,
+                with_note=result is last,  # it is the board's: once is enough
+            )
+            print(text, end="\n\n")
         if done and (table := done[-1].standings) is not None:
             print(render(done[-1].board, select(table, ()), (), "table"))

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
+from judges.errors import UserError
 from judges.reading import printable
-from leaderboard.boards import load_board
+from leaderboard.boards import Column, load_board
 from leaderboard.commands.flags import shown
-from leaderboard.planning import Plan, make_plan
+from leaderboard.planning import ENOUGH, Plan, make_plan
 from leaderboard.standings import standings
-from leaderboard.table import grid
+from leaderboard.table import Format, Records, _tex, data, emit
 
 
 @dataclass(frozen=True)
@@ -29,77 +30,162 @@ class PlanBoard:
     """How often the test is to find a difference that is there."""
     n: Annotated[int | None, shown("N")] = None
     """How many instructions to plan with, if not the board's own."""
-    models: Annotated[tuple[str, str] | None, shown("A B")] = None
+    models: Annotated[tuple[str, ...], shown("A B")] = ()
     """Two rows to take the variation from, if not all neighbours in the table."""
-    format: Annotated[Literal["table", "json"], shown("table|json")] = "table"
-    """JSON holds fractions in full."""
+    format: Annotated[Format, shown("table|markdown|csv|json|latex")] = "table"
+    """CSV and JSON hold fractions in full."""
     results: Annotated[Path, shown("FOLDER")] = Path("results")
     """The folder that the boards lie in."""
 
     def run(self) -> int:
+        if len(self.models) not in (0, 2):
+            raise UserError(f"--models {' '.join(self.models)}: the names of two rows are needed")
+        board = load_board(self.board, self.results)
         plan = make_plan(
-            standings(load_board(self.board, self.results)),
+            standings(board),
             self.board,
             n=self.n,
             difference=None if self.difference is None else self.difference / 100,
             power=self.power,
-            models=self.models,
+            models=(self.models[0], self.models[1]) if self.models else None,
         )
         if self.format == "json":
             print(json.dumps(asdict(plan), indent=2, ensure_ascii=False))
+        elif self.format == "csv":
+            print(data(plan_records(plan), "csv"))
         else:
-            print(describe(plan))
+            print(describe(plan, board.settings.headline, self.format))
         return 0
 
 
-def describe(plan: Plan) -> str:
-    """A plan in words and three tables; differences in points, powers in percent."""
+def describe(plan: Plan, headline: Column, form: Format) -> str:
+    """A plan in words and three tables; differences in points, powers in percent. The words of
+    LaTeX tables are their captions."""
     power = f"{100 * plan.power:.3g} %"
     at_n = next(size.one_pair for size in plan.sizes if size.n == plan.n)
     found_at = "not even 100" if at_n is None else f"{100 * at_n:.1f}"
-    kinds = ["one pair", "cautious"]
-    notes = [
-        f"from {plan.basis.source}",
-        f"standard deviation of paired differences: {100 * plan.basis.typical:.1f} points",
-        f"cautious: {100 * plan.basis.cautious:.1f} points, above nine pairs in ten",
-    ]
-    if plan.n_pairs > 1:
-        kinds.append(f"all {plan.n_pairs} pairs")
-        notes.append(f"{kinds[2]}: told apart whatever the other rows do (Holm)")
-    columns = len(kinds)
-    detectable = [
+    of, of_rates = ("", "") if headline == "win_rate" else (" of win rate", " of win rates")
+    names = kinds(plan)
+    first = (
+        f"{plan.board}: {plan.n} instructions find a difference of {found_at} points{of} in "
+        f"{power} of the cases"
+    )
+    sizes = [
         [
-            f"{s.n}",
-            *map(_points, (s.one_pair, s.cautious, s.all_pairs)[:columns]),
+            _counted(plan, s.n),
+            *(_points(getattr(s, kind)) for kind in names),
             _points(s.half_width),
         ]
         for s in plan.sizes
     ]
-    found = [
-        [_points(t.difference), *(f"{100 * p:.0f}" for p in powers[:columns])]
+    powers = [
+        [_points(t.difference), *(f"{100 * getattr(t, f'power_{kind}'):.0f}" for kind in names)]
         for t in plan.differences
-        for powers in [(t.power_one_pair, t.power_cautious, t.power_all_pairs)]
     ]
     needed = [
-        [_points(t.difference), *("none" if n is None else f"{n}" for n in numbers[:columns])]
+        [_points(t.difference), *(_counted(plan, getattr(t, f"n_{kind}")) for kind in names)]
         for t in plan.differences
-        for numbers in [(t.n_one_pair, t.n_cautious, t.n_all_pairs)]
     ]
-    lines = [
-        f"{plan.board}: {plan.n} instructions find a difference of {found_at} points in {power} of "
-        "the cases",
-        *(f"  {note}" for note in notes),
-        "",
-        f"The smallest difference that is found with {power} power, in points:",
-        grid(["instructions", *kinds, "± of a win rate"], detectable, "table"),
-        "",
-        f"Power at {plan.n} instructions, in percent:",
-        grid(["points", *kinds], found, "table"),
-        "",
-        f"Instructions that it takes for {power} power:",
-        grid(["points", *kinds], needed, "table"),
+    tables = {
+        f"The smallest difference{of_rates} that is found with {power} power, in points": (
+            ["instructions", *names.values(), "± of a win rate"],
+            sizes,
+        ),
+        f"Power at {_counted(plan, plan.n)} instructions, in percent": (
+            ["points", *names.values()],
+            powers,
+        ),
+        f"Instructions that it takes for {power} power": (["points", *names.values()], needed),
+    }
+    notes, rough = _notes(plan, headline), _roughness(plan)
+    if form == "latex":
+        said = "; ".join([*notes, *rough])
+        return "\n\n".join(
+            emit(*table, form, _tex(f"{plan.board}: {title} ({said})."))
+            for title, table in tables.items()
+        )
+    bullet, between = ("- ", "\n\n") if form == "markdown" else ("  ", "\n")
+    words = between.join([first, "\n".join(bullet + note for note in notes)])
+    blocks = [f"{title}:{between}{emit(*table, form, '')}" for title, table in tables.items()]
+    return "\n\n".join([printable(words), *blocks, *rough])
+
+
+def kinds(plan: Plan) -> dict[str, str]:
+    """What is planned for, with its heading: one pair of rows, one that varies more than most, and
+    a pair among all; the latter two where there are more pairs than one."""
+    found = {"one_pair": "one pair"}
+    if plan.basis.n_pairs > 1:
+        found["cautious"] = "cautious"
+    if plan.n_pairs > 1:
+        found["all_pairs"] = f"all {plan.n_pairs} pairs"
+    return found
+
+
+def plan_records(plan: Plan) -> Records:
+    """One record a figure: what it is, for which pairs, what it is given, and its value."""
+
+    records: Records = []
+
+    def record(figure: str, pairs: str, value: float | None, n: int | None, **given: float) -> None:
+        planned = value if n is None else n
+        records.append(
+            {
+                "figure": figure,
+                "pairs": pairs,
+                "n": n,
+                "difference": given.get("difference"),
+                "power": given.get("power"),
+                "value": value,
+                "is_rough": planned is not None and plan.is_rough(planned),
+            }
+        )
+
+    for size in plan.sizes:
+        for kind in kinds(plan):
+            value = getattr(size, kind)
+            record("smallest_difference", kind, value, size.n, power=plan.power)
+        record("half_width", "", size.half_width, size.n)
+    for target in plan.differences:
+        d = target.difference
+        for kind in kinds(plan):
+            record("power", kind, getattr(target, f"power_{kind}"), plan.n, difference=d)
+        for kind in kinds(plan):
+            value = getattr(target, f"n_{kind}")
+            record("instructions", kind, value, None, difference=d, power=plan.power)
+    return records
+
+
+def _notes(plan: Plan, headline: Column) -> list[str]:
+    basis = plan.basis
+    notes = [
+        basis.source if basis.is_assumed else f"from {basis.source}",
+        f"standard deviation of paired differences: {100 * basis.typical:.1f} points",
     ]
-    return printable("\n".join(lines))
+    if headline != "win_rate":
+        notes.insert(0, f"about win rates, not {headline}: neighbours are those by win rate")
+    for kind, name in kinds(plan).items():
+        if kind == "cautious":
+            notes.append(f"{name}: {100 * basis.cautious:.1f} points, above nine pairs in ten")
+        if kind == "all_pairs":
+            notes.append(f"{name}: told apart whatever the other rows do (Holm)")
+    return notes
+
+
+def _roughness(plan: Plan) -> list[str]:
+    """What the star says, where there is one."""
+    numbers = [size.n for size in plan.sizes]
+    numbers += [getattr(t, f"n_{kind}") for t in plan.differences for kind in kinds(plan)]
+    if not any(n is not None and plan.is_rough(n) for n in numbers):
+        return []
+    return [
+        f"* fewer than some {ENOUGH} instructions on which two rows differ ("
+        f"{100 * plan.basis.share_different:.0f} % here): the test asks for more than this plan says"
+    ]
+
+
+def _counted(plan: Plan, n: int | None) -> str:
+    """A number of instructions, with a star where it is too small for the plan to be relied on."""
+    return "none" if n is None else f"{n}{'*' * plan.is_rough(n)}"
 
 
 def _points(fraction: float | None) -> str:

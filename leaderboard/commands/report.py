@@ -21,13 +21,14 @@ class Report:
     results: Annotated[Path, shown("FOLDER")] = Path("results")
     """The folder that the boards lie in."""
     out: Annotated[Path | None, shown("FILE.html")] = None
-    """The file to write, if not BOARD.html; an earlier report there is replaced."""
+    """The file to write, if not report.html in the board's folder; an earlier report there, of whatever
+    board, is replaced."""
 
     def run(self) -> int:
-        from leaderboard.report import write_report  # here, so that --help needs no templates
+        from leaderboard.report import NAME, write_report  # here: --help needs no templates
 
         board = load_board(self.board, self.results)
-        out = self.out or Path(f"{board.name}.html")
+        out = self.out or board.path / NAME
         write_report(board, out)
         print(f"{out}: open it in a browser")
         return 0

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+import pandas as pd
 import tyro
 
 from judges.errors import UserError
 from judges.reading import printable
 from leaderboard.boards import Board, load_board
+from leaderboard.commands.console import Console
 from leaderboard.commands.flags import shown
 from leaderboard.controls import control_results, describe_controls
+from leaderboard.instructions import instruction_cells, instruction_records, worst
 from leaderboard.methods import methods_text
-from leaderboard.seed_groups import group_differences, seed_group_cells, seed_groups
+from leaderboard.seed_groups import (
+    group_differences,
+    group_members,
+    seed_group_cells,
+    seed_groups,
+)
 from leaderboard.standings import Standings, standings
 from leaderboard.table import (
     DATA,
@@ -26,16 +35,16 @@ from leaderboard.table import (
     category_records,
     data,
     emit,
-    instruction_cells,
-    instruction_records,
     published_block,
     render,
     row_records,
     select,
-    worst,
 )
 
-SEEDS = "training seeds: rows of one group; ± half-width over other seeds and instructions alike"
+BY_POSITION = (
+    "its length-controlled figures can differ from lc_alpaca_eval: the published ones take the "
+    "difficulties by position (board import --by-position does)"
+)
 
 
 @dataclass(frozen=True)
@@ -54,10 +63,10 @@ class Show:
     per: Annotated[Literal["instruction"] | None, shown("instruction")] = None
     """The panel's preference by instruction, one column a model."""
     columns: Annotated[tuple[str, ...], shown("COLUMN…")] = ()
-    """The columns to print; an unknown one lists them all."""
+    """The columns to print, by their names or headings; an unknown one lists them all."""
     models: Annotated[tuple[str, ...], shown("MODEL…")] = ()
     """The rows to print; their ranks stay those on the whole board."""
-    worst: Annotated[tuple[int, str] | None, shown("N MODEL")] = None
+    worst: Annotated[tuple[str, ...], shown("N MODEL")] = ()
     """The N instructions that the model lost most clearly, with the answers."""
     methods: Annotated[bool, shown("")] = False
     """The paragraph for a paper's methods section, and what to cite, in place of the table."""
@@ -65,35 +74,57 @@ class Show:
     def run(self) -> int:
         if not self.boards:
             raise UserError("name a board; `leaderboard board list` shows them")
-        if sum(option is not None for option in (self.by, self.per, self.worst)) > 1:
+        if sum(map(bool, (self.by, self.per, self.worst))) > 1:
             raise UserError("give one of --by, --per and --worst")
         if self.columns and (self.by or self.per or self.worst):
             raise UserError("--columns does not go with --by, --per or --worst")
         others = (self.by, self.per, self.worst, self.columns, self.models)
         if self.methods and (any(others) or self.format != "table"):
             raise UserError("--methods goes with no other option but --results")
+        if self.worst and not (len(self.worst) == 2 and self.worst[0].isdecimal()):
+            given = " ".join(self.worst)
+            raise UserError(f"--worst {given}: a positive number and the name of a row are needed")
         boards = [load_board(name, self.results) for name in self.boards]
-        if self.methods:
-            shown = [
+        if self.worst:
+            n, model = self.worst
+            parts = [worst(board, int(n), model) for board in boards]
+        elif self.methods:
+            parts = [
                 methods_text(board, standings(board), control_results(board)) for board in boards
             ]
-        elif self.worst is not None:
-            shown = [worst(board, *self.worst) for board in boards]
-        elif self.format in DATA:
-            shown = [
-                data([record for board in boards for record in self.records(board)], self.format)
-            ]
         else:
-            shown = [self.text(board) for board in boards]
-        print("\n\n".join(shown))
+            tables = [(board, standings(board)) for board in boards]
+            if self.by == "group":
+                tables = self._grouped(tables)
+            if self.format in DATA:
+                records = [record for one in tables for record in self.records(*one)]
+                parts = [data(records, self.format)]
+            else:
+                parts = [self.text(*one) for one in tables]
+        print("\n\n".join(parts))
         return 0
 
-    def records(self, board: Board) -> Records:
+    def _grouped(self, tables: Sequence[tuple[Board, Standings]]) -> list[tuple[Board, Standings]]:
+        """The boards that have groups; raises UserError where none has."""
+        found, without = [], []
+        for board, table in tables:
+            select(table, self.models)  # a row that is not there is another complaint
+            if group_members(table, self.models):
+                found.append((board, table))
+            else:
+                without.append(f"board {board.name} has no groups to show")
+        why = f"{'; '.join(without)}: rows of one method share a name, given by eval --group NAME"
+        if not found:
+            raise UserError(why)
+        if without:
+            Console().note(why)
+        return found
+
+    def records(self, board: Board, table: Standings) -> Records:
         """What CSV and JSON hold; with several boards each record begins with its board."""
-        table = standings(board)
         rows = select(table, self.models)
         if self.by == "group":
-            records = self.groups(board, table)
+            records = seed_groups(table, self.models)
         elif self.by is not None:
             records = category_records(board, rows)
         elif self.per is not None:
@@ -103,16 +134,12 @@ class Show:
         several = len(self.boards) > 1
         return [{"board": board.name, **record} for record in records] if several else records
 
-    def text(self, board: Board) -> str:
-        table = standings(board)
+    def text(self, board: Board, table: Standings) -> str:
         rows = select(table, self.models)
-        if self.by == "group":
-            cells = seed_group_cells(self.groups(board, table))
-            return emit(*cells, self.format, caption(board))
-        if self.by is not None:
-            return emit(*category_cells(board, rows), self.format, caption(board))
-        if self.per is not None:
-            return emit(*instruction_cells(board, table, rows), self.format, caption(board))
+        if self.by or self.per:
+            text = self._by(board, table, rows)
+            several = len(self.boards) > 1 and self.format != "latex"
+            return f"{printable(board.title)} ({board.name})\n\n{text}" if several else text
         text = render(board, rows, self.columns, self.format)
         if self.format == "latex":
             return text
@@ -123,21 +150,36 @@ class Show:
             left = [printable(f"  {name} ({why})") for name, why in table.left_out.items()]
             parts.append("\n".join(["not in the table:", *left]))
         if groups := seed_groups(table, self.models):
-            block = emit(*seed_group_cells(groups), self.format, "")
-            parts.append("\n".join([SEEDS, "", block, *group_differences(table, groups)]))
-        published = published_block(board.path / "published.csv", self.format)
-        if published is not None:
+            parts.append(seeds(board, groups, self.format))
+        published = published_block(board.path / "published.csv", self.format, self.models)
+        if published is not None and not self.columns:
             parts.append(f"published elsewhere, not ranked among the rows above:\n\n{published}")
+            if board.lc_alpaca_eval is not None and board.lc_alpaca_eval.alignment != "position":
+                parts.append(BY_POSITION)
         return "\n\n".join(parts)
 
-    def groups(self, board: Board, table: Standings) -> Records:
-        found = seed_groups(table, self.models)
-        if not found:
-            raise UserError(
-                f"board {board.name} has no groups to show: rows of one method share a name, given "
-                "by eval --group NAME"
-            )
-        return found
+    def _by(self, board: Board, table: Standings, rows: pd.DataFrame) -> str:
+        if self.by == "group":
+            return seeds(board, seed_groups(table, self.models), self.format)
+        cells = category_cells(board, rows) if self.by else instruction_cells(board, table, rows)
+        return emit(*cells, self.format, caption(board))
+
+
+def seeds(board: Board, groups: Records, form: Format) -> str:
+    """The table of groups, what it shows, and how neighbouring groups compare; LaTeX is the table
+    alone."""
+    block = emit(*seed_group_cells(groups), form, caption(board))
+    if form == "latex":
+        return block
+    by, unit = ("", "points")
+    if board.settings.headline != "win_rate":
+        by, unit = ", by win rate", "points of win rate"
+    title = (
+        f"training seeds{by}: rows of one group; ± half-width over other seeds and instructions "
+        "alike"
+    )
+    differences = "\n".join(group_differences(groups, unit))
+    return "\n\n".join(filter(None, (title, block, differences)))
 
 
 def heading(board: Board) -> str:

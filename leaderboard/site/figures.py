@@ -13,7 +13,7 @@ from leaderboard.site.labels import placed
 from leaderboard.site.text import fill
 
 MAX_NAMED = 12
-"""Up to so many points are labelled with their names, more with their numbers."""
+"""Up to so many points are labelled with their names, more with the numbers of their rows."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ of the page is a function of its own.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +16,12 @@ import pandas as pd
 from markupsafe import Markup
 
 from leaderboard.card import rank_range
-from leaderboard.controls import CONTROLS, MAX_GAIN, ControlResult
+from leaderboard.controls import CONTROLS, ControlResult
+from leaderboard.head_to_head import Duel
 from leaderboard.site.figures import Scale, interval, rate_scale, scatter
-from leaderboard.site.text import ends, fill, p_value, percent, points, safe_link
+from leaderboard.site.text import brackets, count, ends, fill, p_value, percent, points, safe_link
+from leaderboard.statistics.bradley_terry import BradleyTerry
+from leaderboard.statistics.lc_joint import MAX_GAIN
 from leaderboard.statistics.ranking import Pairs
 
 MAX_PAIRED = 30
@@ -29,6 +33,8 @@ MUST_LIE = {
     "not above": "not wholly above 50 %",
     "above": "wholly above 50 %",
 }
+TABLE_AXIS = 168.0
+"""Where the drawn intervals of the table end, in pixels: room for the other columns."""
 OUTCOMES = {"passed": "✓ passed", "failed": "✗ failed", "inconclusive": "? cannot tell"}
 
 
@@ -84,7 +90,18 @@ class Report:
     """Those that are length-controlled."""
     models: Sequence[str]
     pairs: Pairs
+    """Of the headline."""
     resolution: float | None
+    guarded: Collection[str]
+    """Rows of a constant answer, whose lc_joint is their win rate."""
+    categories: Sequence[Mapping[Any, Any]]
+    """One record a category and model, as from `table.category_records`."""
+    duels: Sequence[Duel]
+    """Rows and references that met each other."""
+    strengths: BradleyTerry | None
+    """By these, and by the references."""
+    published: Sequence[Sequence[str]]
+    """Figures of others, as formatted cells; the first line is the header."""
     groups: Sequence[Group]
     controls: Sequence[ControlResult]
     controls_absent: str
@@ -103,9 +120,15 @@ def page(report: Report) -> str:
     html = fill(
         "page",
         report=report,
-        table=leaderboard_table(rows, report.headline, report.length_columns),
-        pairs=heat_map(rows, report.models, report.pairs),
+        table=leaderboard_table(rows, report.headline, report.length_columns, report.guarded),
+        headline=COLUMN_NAMES.get(report.headline, report.headline),
+        categories=category_table(report.categories),
+        pairs=heat_map(rows, report.models, report.pairs, report.headline),
+        pairs_by=_said(report.headline),
         told_apart=told_apart(report.pairs),
+        duels=duel_table(report.duels),
+        ratings=rating_table(report.strengths),
+        published=published_table(report.published),
         scatter=scatter(rows),
         groups=group_table(report.groups),
         controls=control_table(report.controls),
@@ -116,47 +139,116 @@ def page(report: Report) -> str:
 
 # ------------------------------------------------------------------------------------------- tables
 def keyed(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows with the column `key`, their number from 1: what stands for a name in the figures."""
+    """The rows with the column `key`, their number from 1: it stands for a name where a figure has
+    no room for names, and is no rank."""
     return frame.reset_index(drop=True).assign(key=range(1, len(frame) + 1))
 
 
+COLUMN_NAMES = {"win_rate": "Win rate"}
+
+
+def _said(column: str) -> str:
+    """A column's name within a sentence."""
+    return COLUMN_NAMES.get(column, column).replace("Win", "win")
+
+
 def leaderboard_table(
-    rows: pd.DataFrame, headline: str = "win_rate", length_columns: Sequence[str] = ()
+    rows: pd.DataFrame,
+    headline: str = "win_rate",
+    length_columns: Sequence[str] = (),
+    guarded: Collection[str] = (),
 ) -> Markup:
-    """The table of a board, `rows` as from `keyed`; the intervals of the headline are drawn."""
+    """The table of a board, `rows` as from `keyed`. The headline comes first, with its intervals
+    drawn; the lc_joint of `guarded` rows has a mark."""
     low, high = _ends_of(headline)
-    scale = rate_scale([*rows[low], *rows[high]])
+    scale = rate_scale([*rows[low], *rows[high]], end=TABLE_AXIS)
+    columns = list(dict.fromkeys([headline, "win_rate", *length_columns]))
     records = []
     for row in rows.to_dict("records"):
+        between = f"95 % interval {ends(row[low], row[high])}"
+        if row["status"] == "reference":
+            between = "by definition"
+        said = f"{row['model']}: {percent(row[headline])} %, {between}"
         drawn = interval(
-            row[headline],
-            row[low],
-            row[high],
-            scale,
-            f"{row['model']}: {percent(row[headline])} %, 95 % interval {ends(row[low], row[high])}",
-            hollow=pd.isna(row["rank"]),
+            row[headline], row[low], row[high], scale, said, hollow=pd.isna(row["rank"])
         )
-        lengths = [(row[name], [row[end] for end in _ends_of(name)]) for name in length_columns]
         shown = {
             "rank": rank_range(row["rank_low"], row["rank_high"]),
             "drawn": drawn,
             "link": safe_link(row["link"]),
-            "lengths": lengths,
+            "figures": [
+                (percent(row[name]), brackets(*(row[end] for end in _ends_of(name))))
+                if pd.notna(row[name])
+                else ("–", "")
+                for name in columns
+            ],
         }
         records.append(row | shown)
     return fill(
         "table",
         rows=records,
         scale=scale,
-        headline=headline,
-        length_columns=length_columns,
-        ends=ends,
+        columns=columns,
+        names=[COLUMN_NAMES.get(name, name) for name in columns],
+        guarded=guarded,
     )
 
 
 def _ends_of(column: str) -> tuple[str, str]:
     """The columns that hold the interval of a figure."""
     return ("low", "high") if column == "win_rate" else (f"{column}_low", f"{column}_high")
+
+
+def category_table(records: Sequence[Mapping[Any, Any]]) -> Markup:
+    """Win rates by category, one row a model; empty where there are fewer than two categories."""
+    sizes = {str(r["category"]): count(r["n_items"], "instruction") for r in records}
+    if len(sizes) < 2:
+        return Markup("")
+    rows: dict[str, list[tuple[str, str]]] = {}
+    for r in records:
+        between = brackets(r["low"], r["high"]) if r["n_judged"] else ""
+        rows.setdefault(r["model"], []).append((percent(r["win_rate"]), between))
+    return fill("categories", categories=list(sizes.items()), rows=list(rows.items()))
+
+
+def duel_table(duels: Sequence[Duel]) -> Markup:
+    """How rows fared against each other; empty where none met."""
+    rates = [(d, percent(d.rate.value), brackets(d.rate.low, d.rate.high)) for d in duels]
+    return fill("duels", duels=rates) if duels else Markup("")
+
+
+def rating_table(strengths: BradleyTerry | None) -> Markup:
+    """The Bradley–Terry ratings, best first; empty for None."""
+    if strengths is None:
+        return Markup("")
+    rated = sorted(
+        zip(strengths.models, strengths.rating, strengths.low, strengths.high, strict=True),
+        key=lambda one: (-one[1], one[0]),
+    )
+    return fill(
+        "ratings",
+        ratings=[
+            (model, f"{rating:.0f}", f"[{low:.0f}, {high:.0f}]" if low < high else "")
+            for model, rating, low, high in rated
+        ],
+        anchor=strengths.anchor,
+        n_battles=count(strengths.n_battles, "verdict"),
+        n_clusters=count(strengths.n_clusters, "instruction"),
+    )
+
+
+def published_table(lines: Sequence[Sequence[str]]) -> Markup:
+    """Figures of others as they were published; empty where there are none."""
+    if len(lines) < 2:
+        return Markup("")
+    header, *rows = lines
+    numeric = [
+        all(_NUMBER.fullmatch(cell) for cell in column) for column in zip(*rows, strict=True)
+    ]
+    return fill("published", header=header, rows=rows, numeric=numeric)
+
+
+_NUMBER = re.compile(r"(-?\d[\d.]*)?")
 
 
 def group_table(groups: Sequence[Group]) -> Markup:
@@ -206,9 +298,11 @@ def control_name(control: ControlResult) -> str:
     return control.name + (f" by {control.column}" if control.column != "win_rate" else "")
 
 
-def heat_map(rows: pd.DataFrame, models: Sequence[str], pairs: Pairs) -> Markup:
-    """The paired differences of the best rows: those that can be told apart are shaded, the others
-    in brackets. `models` name the rows and columns of `pairs`."""
+def heat_map(
+    rows: pd.DataFrame, models: Sequence[str], pairs: Pairs, by: str = "win_rate"
+) -> Markup:
+    """The differences of the best rows in the column `by`: those that can be told apart are shaded,
+    the others in brackets. `models` name the rows and columns of `pairs`."""
     places = {model: place for place, model in enumerate(models)}
     shown = [row for row in rows.to_dict("records") if row["model"] in places][:MAX_PAIRED]
     records = []
@@ -220,7 +314,7 @@ def heat_map(rows: pd.DataFrame, models: Sequence[str], pairs: Pairs) -> Markup:
             for other in shown
         ]
         records.append({"key": row["key"], "model": row["model"], "cells": cells})
-    return fill("heat_map", rows=records, n_models=len(models), steps=STEPS)
+    return fill("heat_map", rows=records, n_models=len(models), steps=STEPS, by=_said(by))
 
 
 def _pair(
@@ -236,7 +330,7 @@ def _pair(
         "text": text if told else f"({text})",
         "shade": f"{'up' if difference > 0 else 'down'}{shade}" if told else "",
         "said": f"{row['model']} less {other['model']}: {text} points, "
-        f"{p_value(p)} after Holm, {pairs.n_common[i, j]} instructions",
+        f"{p_value(p)} after Holm, {count(int(pairs.n_common[i, j]), 'instruction')}",
     }
 
 

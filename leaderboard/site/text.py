@@ -23,6 +23,17 @@ def ends(low: float, high: float) -> str:
     return "–" if pd.isna(low) else f"{percent(low)} to {percent(high)}"
 
 
+def brackets(low: float, high: float) -> str:
+    """The two ends of an interval beside their value; empty where there is none, as for the
+    reference, which is 50 % by definition."""
+    return "" if pd.isna(low) or low == high else f"[{percent(low)}, {percent(high)}]"
+
+
+def count(n: int, one: str) -> str:
+    """A number of things, in the singular where it is one."""
+    return f"{n:,} {one if n == 1 else one + 's'}"
+
+
 def points(value: float) -> str:
     """A difference in percentage points, with its sign."""
     text = f"{100 * value:+.1f}".replace("-", "−")

@@ -10,19 +10,20 @@ p_i with the mediators left out. Scales, difficulties and the pooled taste, the 
 calibration models, are estimated once, jointly, and frozen; theta, phi and psi are the row's own,
 with Gaussian priors about 0, the pooled taste and 1. A new row therefore moves no other.
 
-Two sorts of control answers, shared by all rows, keep a row from gaming the length. A neutral one
+Three sorts of control answers, shared by all rows, keep a row from gaming the length. A neutral one
 says what the reference says at another length: its verdicts are length alone, logit p = sum phi t.
 A content one is worth less (or more) than the reference for what it says: length explains none of
-it, and phi is pulled to zero. Both speak of a mediator only to rows on their own side, longer or
-shorter than the reference.
+it, and phi is pulled to zero. A constant one, a phrase for every instruction, is taken alike, but
+counts for as much as it takes to keep it from gaining. All speak of a mediator only to rows on
+their own side, longer or shorter than the reference.
 
 The model with one mediator is that of Dubois et al. (2024), arXiv 2404.04475; the frozen scales,
-the priors in place of a cross-validated penalty, the content controls and the interval are ours.
+the priors in place of a cross-validated penalty, all but the neutral controls and the interval are
+ours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -32,16 +33,16 @@ from scipy.special import expit, logit
 
 from leaderboard.statistics.uncertainty import Floats, influence_interval, mean_interval
 
-MIN_MODELS = 8
-"""Fewer models than this tell little of an instruction's difficulty."""
 CONTROL_WEIGHT = 0.1
-"""What one verdict on a control answer counts for, beside the row's own of weight 1."""
+"""What one verdict on a control counts for, beside the row's own of weight 1."""
+MAX_GAIN = 0.005
+"""A constant answer that gains more from length control has found a way around it."""
 CONSTANT_BELOW = 0.5
 """With a smaller share of distinct answers, a row is a constant one."""
 
 # Standard deviations of the priors. They are wide: a few dozen verdicts outweigh each of them.
-_QUALITY, _TASTE, _POOLED_TASTE, _DISCRIMINATION, _DIFFICULTY = 5.0, 1.0, 5.0, 0.3, 2.0
-_TOLERANCE = 1e-9
+QUALITY, TASTE, DISCRIMINATION = 5.0, 1.0, 0.3
+TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +54,7 @@ class ControlRows:
     """
 
     name: str
-    role: Literal["neutral", "content"]
+    role: Literal["neutral", "content", "constant"]
     preference: Floats
     mediators: Floats
 
@@ -72,6 +73,8 @@ class Calibration:
     scale: Floats
     taste: Floats
     controls: tuple[ControlRows, ...]
+    constant_weight: float
+    """What one verdict on a constant control counts for: as little as keeps them from gaining."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +84,9 @@ class LcJoint:
     `influence`, shape (instructions,), is each instruction's pull on the value, NaN where it is not
     judged: the standard error is its standard deviation over sqrt(n), and the differences of two
     rows' influences compare them. `coefficients` are theta, psi and phi by the mediator's name.
-    Where `is_constant_guarded`, value, interval and influence are those of the plain win rate.
+    `gain` is what leaving the mediators out of the fit adds to the mean of its predictions. Where
+    `is_constant_guarded`, none of it is in value, interval and influence, which are those of the
+    plain win rate.
     """
 
     value: float
@@ -93,49 +98,7 @@ class LcJoint:
     influence: Floats
     coefficients: dict[str, float]
     is_constant_guarded: bool
-
-
-def calibrate(
-    preferences: Floats, mediators: Floats, names: Sequence[str], controls: Sequence[ControlRows]
-) -> Calibration:
-    """Difficulties, scales and the pooled taste from the verdicts on the calibration models.
-
-    `preferences`, shape (models, n), is NaN where missing; `mediators`, shape (models, n, k), is
-    the reference's amount less the model's, unscaled; `names` are those of the k mediators. All
-    coefficients are fitted jointly, with psi = 1: theta ~ N(0, 5²), phi_k ~ N(m_k, 1) about a
-    common m_k ~ N(0, 5²), gamma ~ N(0, 2²). The scale is the root of the mean of the models'
-    variances, so that it knows spread and not verbosity.
-
-    Raises ValueError for fewer than `MIN_MODELS` models, shapes that do not fit and bad numbers.
-    """
-    if len(preferences) < MIN_MODELS:
-        raise ValueError(f"{len(preferences)} models; a calibration needs {MIN_MODELS}")
-    judged = np.stack(
-        [_judged(*row, len(names)) for row in zip(preferences, mediators, strict=True)]
-    )
-    for control in controls:
-        if _judged(control.preference, control.mediators, len(names)).shape != judged.shape[1:]:
-            raise ValueError(f"control {control.name} is not about {judged.shape[1]} instructions")
-    if not judged.any(axis=1).all():
-        raise ValueError("a calibration model has no verdicts")
-    held = judged[:, :, None]
-    count = held.sum(axis=1)
-    known = np.where(held, mediators, 0.0)
-    centred = np.where(held, known - (known.sum(axis=1) / count)[:, None], 0.0)
-    scale = np.sqrt((np.square(centred).sum(axis=1) / count).mean(axis=0))
-    scale[scale <= _TOLERANCE * np.abs(known).max(axis=(0, 1))] = (
-        0.0  # a rounding error is no spread
-    )
-    difficulty, coefficients = _fit_jointly(
-        np.where(judged, preferences, 0.5), _features(known, scale), judged
-    )
-    return Calibration(
-        mediators=tuple(names),
-        difficulty=difficulty,
-        scale=scale,
-        taste=coefficients[:, 1:].mean(axis=0),
-        controls=tuple(controls),
-    )
+    gain: float
 
 
 def lc_joint(
@@ -158,13 +121,13 @@ def lc_joint(
     Raises ValueError for shapes that do not fit the calibration, no verdicts and bad numbers.
     """
     k = len(calibration.mediators)
-    judged = _judged(preference, mediators, k)
+    judged = judged_of(preference, mediators, k)
     if judged.shape != calibration.difficulty.shape:
         raise ValueError(f"the calibration has {len(calibration.difficulty)} instructions")
     if not judged.any():
         raise ValueError("no verdicts")
     p = preference[judged]
-    lengths = _features(mediators[judged], calibration.scale)
+    lengths = features_of(mediators[judged], calibration.scale)
     own = np.column_stack([np.ones(len(p)), lengths, calibration.difficulty[judged]])
     w, inverse = _fit_row(own, p, calibration, _control_rows(calibration, _side(lengths)))
     value, pulls = _value_and_influence(own, p, w, inverse)
@@ -185,11 +148,12 @@ def lc_joint(
         n=len(p),
         influence=influence,
         coefficients=dict(zip(("theta", *calibration.mediators, "psi"), w.tolist(), strict=True)),
-        is_constant_guarded=guarded,
+        is_constant_guarded=bool(guarded),
+        gain=value - float(expit(own @ w).mean()),
     )
 
 
-def _judged(preference: Floats, mediators: Floats, k: int) -> NDArray[np.bool_]:
+def judged_of(preference: Floats, mediators: Floats, k: int) -> NDArray[np.bool_]:
     """Which instructions have a verdict; raises ValueError for bad shapes or numbers."""
     if preference.ndim != 1 or mediators.shape != (len(preference), k):
         raise ValueError(
@@ -203,7 +167,7 @@ def _judged(preference: Floats, mediators: Floats, k: int) -> NDArray[np.bool_]:
     return judged
 
 
-def _features(mediators: Floats, scale: Floats) -> Floats:
+def features_of(mediators: Floats, scale: Floats) -> Floats:
     """tanh(d / s) for mediators of shape (..., k); 0 where the scale is."""
     result: Floats = np.tanh(mediators * np.divide(1, scale, where=scale > 0, out=0 * scale))
     return result
@@ -215,28 +179,33 @@ def _side(lengths: Floats) -> Floats:
     return side
 
 
-def _control_rows(calibration: Calibration, side: Floats) -> tuple[Floats, Floats, Floats]:
-    """Features, targets and offsets of the verdicts on the controls, for a row on this side.
+def _control_rows(calibration: Calibration, side: Floats) -> tuple[Floats, ...]:
+    """Features, targets, offsets and weights of the verdicts on the controls, for a row on this side.
 
     A control speaks of a mediator only to rows on its own side: that padding is liked does not say
-    that a cut is forgiven. It has no quality or difficulty: a neutral one is the reference, and a
-    content one is fixed at its win rate, which leaves nothing for its mediators to explain.
+    that a cut is forgiven. It has no quality or difficulty: a neutral one is the reference, and
+    any other is fixed at its win rate, which leaves nothing for its mediators to explain.
     """
     k = len(side)
     features, target, offset = [np.empty((0, k + 2))], [np.empty(0)], [np.empty(0)]
+    weight = [np.empty(0)]
     for control in calibration.controls:
         judged = ~np.isnan(control.preference)
         if not judged.any():
             continue
-        lengths = _features(control.mediators[judged], calibration.scale)
+        lengths = features_of(control.mediators[judged], calibration.scale)
         p, fixed = control.preference[judged], np.zeros(len(lengths))
-        if control.role == "content":
+        if control.role != "neutral":
             p = np.full(len(p), (p.sum() + 0.25) / (len(p) + 0.5))  # of neither all nor none
             fixed = logit(p)
         features.append(np.pad(lengths * (_side(lengths) == side), ((0, 0), (1, 1))))
         target.append(p)
         offset.append(fixed)
-    return np.concatenate(features), np.concatenate(target), np.concatenate(offset)
+        is_constant = control.role == "constant"
+        counts = calibration.constant_weight if is_constant else CONTROL_WEIGHT
+        weight.append(np.full(len(lengths), counts))
+    parts = (features, target, offset, weight)
+    return tuple(np.concatenate(part) for part in parts)
 
 
 def _fit_row(
@@ -246,16 +215,16 @@ def _fit_row(
     x = np.concatenate([own, controls[0]])
     target = np.concatenate([preference, controls[1]])
     offset = np.concatenate([np.zeros(len(own)), controls[2]])
-    weight = np.where(np.arange(len(x)) < len(own), 1.0, CONTROL_WEIGHT)
+    weight = np.concatenate([np.ones(len(own)), controls[3]])
     prior = np.array([0.0, *calibration.taste, 1.0])
-    precision = np.array([_QUALITY, *[_TASTE] * len(calibration.taste), _DISCRIMINATION]) ** -2
+    precision = np.array([QUALITY, *[TASTE] * len(calibration.taste), DISCRIMINATION]) ** -2
     w, change = prior.copy(), np.inf
-    while change > _TOLERANCE:
+    while change > TOLERANCE:
         p = expit(x @ w + offset)
         inverse = np.linalg.inv((x.T * (weight * p * (1 - p))) @ x + np.diag(precision))
         step = inverse @ (x.T @ (weight * (target - p)) - precision * (w - prior))
         change = float(np.abs(x @ step).max())
-        w = w + _safe_size(change) * step
+        w = w + safe_size(change) * step
     return w, inverse
 
 
@@ -287,44 +256,7 @@ def _value_and_influence(
     return value, at_level - value + scale * reach * residual
 
 
-def _fit_jointly(
-    target: Floats, lengths: Floats, judged: NDArray[np.bool_]
-) -> tuple[Floats, Floats]:
-    """Difficulties (n,) and coefficients (models, 1 + k) by Newton's method.
-
-    A difficulty meets no other in the Hessian, so that they are eliminated (Schur's complement):
-    each step solves for the coefficients of the models alone.
-    """
-    models, n, k = lengths.shape
-    x = np.concatenate([np.ones((models, n, 1)), lengths], axis=2)
-    pooled = np.linalg.inv(_TASTE**2 * np.eye(models) + _POOLED_TASTE**2)
-    precision = np.zeros((models, 1 + k, models, 1 + k))
-    precision[:, 0, :, 0] = np.eye(models) / _QUALITY**2
-    for j in range(k):
-        precision[:, 1 + j, :, 1 + j] = pooled
-    size = models * (1 + k)
-    precision = precision.reshape(size, size)
-    each = np.arange(models)
-    w, gamma, change = np.zeros(size), np.zeros(n), np.inf
-    while change > _TOLERANCE:
-        p = expit(np.einsum("mij,mj->mi", x, w.reshape(models, -1)) + gamma)
-        residual, curvature = np.where(judged, target - p, 0), np.where(judged, p * (1 - p), 0)
-        hessian = np.zeros((models, 1 + k, models, 1 + k))
-        hessian[each, :, each] = np.einsum("mij,mi,mil->mjl", x, curvature, x)
-        cross = (x * curvature[:, :, None]).transpose(0, 2, 1).reshape(size, n)
-        diagonal = curvature.sum(axis=0) + _DIFFICULTY**-2
-        slope = np.einsum("mij,mi->mj", x, residual).ravel() - precision @ w
-        slope_gamma = residual.sum(axis=0) - gamma / _DIFFICULTY**2
-        reduced = hessian.reshape(size, size) + precision - (cross / diagonal) @ cross.T
-        step = np.linalg.solve(reduced, slope - cross @ (slope_gamma / diagonal))
-        step_gamma = (slope_gamma - step @ cross) / diagonal
-        moved = np.einsum("mij,mj->mi", x, step.reshape(models, -1)) + step_gamma
-        change = float(np.abs(moved).max())
-        w, gamma = w + _safe_size(change) * step, gamma + _safe_size(change) * step_gamma
-    return gamma, w.reshape(models, -1)
-
-
-def _safe_size(change: float) -> float:
+def safe_size(change: float) -> float:
     """The share of a Newton step that cannot overshoot.
 
     Along a step that changes no logit by more than r, the curvature of a logistic loss grows at

@@ -59,8 +59,9 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     The second part of V is for a sample that looks constant because the rare other value is not in
     it. With a the distance from p to the end of the range, x * (a - x) is the variance if all of x
     came from unseen values at that end. It counts with w = 10 / (10 + m), m being the number of
-    values away from the usual one, the median; those less than 0.05 away do not count, and those
-    up to 0.1 in part. So it vanishes as the values vary.
+    values far from the usual one, the median: a quarter of the way from it to the farther end of
+    the range, or more; from a fifth on they count in part. So it vanishes as such values are seen.
+    Nearer ones, however many, say nothing about a rare value at the end.
 
     Zeros and ones give Wilson's interval, with t. Equal values never give zero width.
 
@@ -70,7 +71,7 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     """
     checked = _checked(values, 0.0, 1.0)
     centred = checked - 0.5
-    low, high = _score_ends(centred, centred - np.median(centred), level)
+    low, high = _score_ends(centred, float(np.median(centred)), level)
     value = float(checked.mean())
     return Interval(
         value=value,
@@ -90,7 +91,7 @@ def difference_interval(differences: ArrayLike, level: float = 0.95) -> Interval
     bit. It leaves zero out exactly where `paired_p` is below 1 - level.
     """
     checked = _checked(differences, -1.0, 1.0)
-    low, high = _score_ends(checked / 2, checked / 2, level)
+    low, high = _score_ends(checked / 2, 0.0, level)
     value = float(checked.mean())
     return Interval(
         value=value,
@@ -206,15 +207,14 @@ def holm(p_values: ArrayLike) -> Floats:
     return adjusted.reshape(p.shape)
 
 
-def weight_of_unseen(offsets: Floats) -> Any:
+def weight_of_unseen(offsets: Floats, farthest: float = 0.5) -> Any:
     """The w = 10 / (10 + m) of `mean_interval` of each row, from how far its values are from the
-    usual one; shape (..., n)."""
-    return 10 / (10 + np.clip(np.abs(offsets) / 0.05 - 1, 0, 1).sum(axis=-1))
+    usual one, shape (..., n); `farthest` is how far the farther end of the range is from it."""
+    return 10 / (10 + np.clip(20 * np.abs(offsets) / farthest - 4, 0, 1).sum(axis=-1))
 
 
-def _score_ends(centred: Floats, offsets: Floats, level: float) -> tuple[float, float]:
-    """The interval of `mean_interval` for values less 0.5, again less 0.5; `offsets` are those from
-    the usual value.
+def _score_ends(centred: Floats, usual: float, level: float) -> tuple[float, float]:
+    """The interval of `mean_interval` for values less 0.5, again less 0.5; so is the usual value.
 
     About the middle of the range the formula is odd in its argument, so that mirrored values give
     exactly mirrored ends.
@@ -225,7 +225,7 @@ def _score_ends(centred: Floats, offsets: Floats, level: float) -> tuple[float, 
     squares = deviations * deviations
     variance, third = float(squares.mean()), float((squares * deviations).mean())
     k = float(stdtrit(max(n - 1, 1), (1 + level) / 2)) ** 2 / n
-    k_unseen = k * float(weight_of_unseen(offsets))
+    k_unseen = k * float(weight_of_unseen(centred - usual, 0.5 + abs(usual)))
     below = _reach(-mean, variance, -third, k), k_unseen * (0.5 + mean) / (1 + k_unseen)
     above = _reach(mean, variance, third, k), k_unseen * (0.5 - mean) / (1 + k_unseen)
     return mean - max(below), mean + max(above)
