@@ -165,7 +165,11 @@ def read_calibration(board: Path, ids: Sequence[str]) -> CalibrationFile | None:
     path = board / CALIBRATION
     if not path.is_file():
         return None
-    read = validated(TypeAdapter(CalibrationFile), _json(path), str(path))
+    anew = f"make it anew with: leaderboard board calibrate {board.name} --overwrite"
+    try:
+        read = validated(TypeAdapter(CalibrationFile), _json(path), str(path))
+    except UserError as error:
+        raise UserError(f"{error}; {anew}") from None
     k = len(read.mediators)
     shapes = [len(read.scale) == k, len(read.taste) == k]
     for control in read.controls:
@@ -176,10 +180,7 @@ def read_calibration(board: Path, ids: Sequence[str]) -> CalibrationFile | None:
         or not all(shapes)
         or set(read.mediators) - set(MEDIATORS)
     ):
-        raise UserError(
-            f"{path}: it does not fit the board's instructions; make it anew with: "
-            f"leaderboard board calibrate {board.name} --overwrite"
-        )
+        raise UserError(f"{path}: it does not fit the board's instructions; {anew}")
     return read
 
 
