@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from itertools import combinations
 
@@ -121,21 +122,11 @@ def world() -> tuple[Calibration, Floats]:
 
 def board_of(made: Calibration, at: Floats) -> Calibration:
     """The calibration of a board with these instructions."""
-    return Calibration(
-        mediators=made.mediators,
-        difficulty=made.difficulty[at],
-        scale=made.scale,
-        taste=made.taste,
-        controls=tuple(
-            ControlRows(
-                name=c.name,
-                role=c.role,
-                preference=c.preference[at],
-                mediators=c.mediators[at],
-            )
-            for c in made.controls
-        ),
-    )
+    controls = [
+        replace(control, preference=control.preference[at], mediators=control.mediators[at])
+        for control in made.controls
+    ]
+    return replace(made, difficulty=made.difficulty[at], controls=tuple(controls))
 
 
 def joint_lc(rng: Rng, data: str, rate: float, n: int, reps: int) -> dict[str, Outcome]:

@@ -74,7 +74,7 @@ def test_the_cards_of_several_models_know_of_one_another(
         (["eval", "--only", "genrate", "x.jsonl"], "'genrate'"),
         (["show", "starter", "--worst", "lazy", "3"], "--worst"),
         (["show", "starter", "--by", "categry"], "'categry'"),
-        (["compare", "starter", "careful"], "Missing"),
+        (["compare"], "Missing"),
         (["board", "new"], "Missing"),
         (["evl"], "known: eval, show"),
         (["board", "lst"], "known: board new"),
