@@ -201,7 +201,10 @@ def import_lc_alpaca_eval(
     ids = list(reference)
     hard: dict[str, float] = {}
     for where, row in read_rows(difficulty):
-        hard[_id(row, ids, where)] = _number(row, "instruction_difficulty", where)
+        instruction = _id(row, ids, where)
+        if instruction in hard:
+            raise UserError(f"{where}: a second difficulty of instruction {instruction}")
+        hard[instruction] = _number(row, "instruction_difficulty", where)
     if missing := [name for name in ids if name not in hard]:
         raise UserError(
             f"{difficulty}: {len(missing)} of {len(ids)} instructions have no difficulty "

@@ -114,8 +114,8 @@ def make_plan(
     `difference` is a fraction, else DIFFERENCES are planned for; `models` are two rows to take the
     variation from. Raises UserError for what cannot be planned.
     """
-    if n is not None and n < 2:
-        raise UserError(f"--n {n}: at least two instructions are needed")
+    if n is not None and not 2 <= n <= 1_000_000_000:
+        raise UserError(f"--n {n}: from two instructions to a billion can be planned for")
     if difference is not None and not 0 < difference <= 1:
         raise UserError(f"--difference {100 * difference:g}: points between 0 and 100 are needed")
     if not 0 < power < 1:

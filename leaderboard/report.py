@@ -85,7 +85,7 @@ def board_report(board: Board) -> str:
             groups=training_seeds(table),
             controls=controls,
             controls_absent="" if controls else describe_controls(board, controls),
-            left_out={name: _without_paths(why, board) for name, why in table.left_out.items()},
+            left_out=_left_out(board, table),
             missing=missing_verdicts(board, table),
             settings=_shown(
                 {
@@ -126,6 +126,18 @@ def write_report(board: Board, path: Path) -> None:
 def _is_report(path: Path) -> bool:
     with path.open("rb") as file:
         return MARK.encode() in file.read(2000)
+
+
+def _left_out(board: Board, table: Standings) -> dict[str, str]:
+    """Why rows are in no table; on a private board not in the words of a complaint, which can quote
+    the row's files."""
+    known = ("partial:", "answers only", "judged on a board")
+    return {
+        name: _without_paths(why, board)
+        if why.startswith(known) or not is_private(board)
+        else "its files cannot be read"
+        for name, why in table.left_out.items()
+    }
 
 
 def is_private(board: Board) -> bool:

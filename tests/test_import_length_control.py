@@ -106,12 +106,12 @@ def test_lengths_that_never_differ_leave_the_row_without(imported):
     [
         ({"preference": [2.5] * 8}, ["gamed.csv, line 2", "1..2", "2.5"]),
         ({"preference": ["x"] * 8}, ["gamed.csv, line 2", "'preference'", "'x'"]),
-        ({"instruction_index": [0, 1, 2, 2]}, ["difficulty.csv", "1 of 4", "003"]),
+        ({"instruction_index": [0, 1, 2, 2]}, ["difficulty.csv, line 5", "a second difficulty"]),
         ({"instruction_difficulty": [0, 1, np.inf, 2]}, ["difficulty.csv, line 4", "a number"]),
         ({"len_reference": [400] * 8}, ["gamed.csv", "another reference", "8 of 8"]),
         ({"instruction_index": [0, 1, 2, 9]}, ["difficulty.csv, line 5", "below 4", "9"]),
     ],
-    ids=["range", "text", "missing", "infinite", "other", "unknown"],
+    ids=["range", "text", "doubled", "infinite", "other", "unknown"],
 )
 def test_files_that_do_not_fit_are_refused_with_their_line(imported, changed, parts):
     results, done = imported(**changed)

@@ -405,7 +405,14 @@ def test_no_text_of_an_instruction_or_an_answer_is_in_a_report(tmp_path, leaderb
     lines[0] |= {"preference": None, "error": f"unparsed: the judge said {SECRET}"}
     write_rows(row.annotations_file, lines)
     row.write_summary(summarise(board, row, board.instructions, row.outputs()))
+    assert leaderboard(
+        "eval", file, "--board", "secret", "--name", "torn", "--results", tmp_path
+    ).code == 0  # fmt: skip
+    torn = board.path / "torn" / "annotations.jsonl"
+    torn.write_text(json.dumps({"order": SECRET}) + "\n{}\n", encoding="utf-8")
+    assert SECRET in standings(board).left_out["torn"]
     html = board_report(board)
+    assert "its files cannot be read" in html
     assert SECRET in json.dumps(read_json(row.summary_file))
     assert SECRET not in html
     assert "12, private" in text_of(html)
