@@ -11,16 +11,15 @@ import os
 import shutil
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any
 
 import tomli_w
-from pydantic import Field, TypeAdapter
+from pydantic import TypeAdapter
 
-from judges.backends.base import Sampling
-from judges.base import Orders, stable_fraction
+from judges.base import stable_fraction
 from judges.errors import UserError
 from judges.panel import Panel
 from judges.recorded import Recorded
@@ -35,46 +34,8 @@ from leaderboard.calibration import (
 )
 from leaderboard.catalogue import find_board, whole_or_not
 from leaderboard.evalset import read_evalset, read_outputs, require_all, require_file
+from leaderboard.settings import Settings
 from leaderboard.user_files import check_name
-
-Column = Literal["win_rate", "lc_alpaca_eval", "lc_joint"]
-"""A figure that a board can rank by."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Generation:
-    """How every model on the board writes; None means: as its own generation config says."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
-
-    max_tokens: Annotated[int, Field(gt=0)] = 1024
-    temperature: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    top_k: Annotated[int, Field(ge=0)] | None = None
-    repetition_penalty: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What stands in board.toml beside the hashes."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
-
-    references: tuple[str, ...]
-    title: str = ""
-    note: str = ""
-    """A sentence for whoever reads a card; like the title it is not pinned."""
-    headline: Column = "win_rate"
-    """The column that ranks."""
-    orders: Orders = "both"
-    min_votes: int | Literal["all"] = "all"
-    seed: int = 0
-    generation: Generation = field(default_factory=Generation)
-    schema_version: Literal[1] = 1
-
-    @property
-    def sampling(self) -> Sampling:
-        return Sampling(seed=self.seed, **asdict(self.generation))
 
 
 @dataclass(frozen=True, kw_only=True)

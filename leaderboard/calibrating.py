@@ -18,11 +18,12 @@ from filelock import FileLock
 
 from judges.errors import UserError
 from judges.records import digest, write_atomic
-from leaderboard.boards import Board, Column, columns_hash, load_board, refuse_changes
+from leaderboard.boards import Board, columns_hash, load_board, refuse_changes
 from leaderboard.calibration import CALIBRATION, MEDIATORS, CalibrationFile, calibration_file
 from leaderboard.columns import by_instruction, column_absent, mediator_differences
 from leaderboard.controls import CONTROLS, control_outputs, control_row, run_controls
 from leaderboard.results import Row, judged_on, row_items, summarise, write_json
+from leaderboard.settings import Column
 from leaderboard.standings import Standings, board_rows, standings, write_leaderboard
 from leaderboard.statistics.lc_calibration import MIN_MODELS, calibrate
 from leaderboard.statistics.lc_joint import ControlRows

@@ -17,7 +17,8 @@ import pandas as pd
 
 from judges.reading import list_items
 from judges.schema import Output
-from leaderboard.boards import Board, Column
+from leaderboard.boards import Board
+from leaderboard.settings import Column
 from leaderboard.statistics.lc_calibration import MIN_MODELS
 from leaderboard.statistics.lc_joint import lc_joint
 from leaderboard.statistics.length_control import lc_alpaca_eval

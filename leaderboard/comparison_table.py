@@ -17,12 +17,12 @@ from leaderboard.table import (
     DATA,
     Format,
     Records,
-    _tex,
     caption,
     category_cells,
     data,
     emit,
     latex,
+    tex,
 )
 
 HIGHLY_SIGNIFICANT = 0.01
@@ -113,13 +113,13 @@ def paper(
     if headline != "win_rate":
         ordered = "columns" if by_category else "rows"
         text += (
-            f" The {ordered} are in the order of {_tex(headline)}, the win rate controlled for "
+            f" The {ordered} are in the order of {tex(headline)}, the win rate controlled for "
             "length (\\%), by which the board ranks."
         )
     if baseline:
         adjusted = f", Holm-adjusted for {len(made)} comparisons" if len(made) > 1 else ""
         text += (
-            f" \\dag{{}} and *: win rate different from that of {_tex(baseline)}, for better or "
+            f" \\dag{{}} and *: win rate different from that of {tex(baseline)}, for better or "
             "worse as the win rates show, at the 5\\,\\% and the 1\\,\\% level (two-sided sign-flip "
             f"test, paired by instruction{adjusted})."
         )
@@ -137,7 +137,7 @@ def paper(
     columns = {"model": [row["model"] for row in records], "win rate": rates}
     better = "win rate"
     if headline != "win_rate":
-        better = _tex(headline)
+        better = tex(headline)
         ranked_by = [
             _half_width(row[headline], row[f"{headline}_low"], row[f"{headline}_high"])
             for row in records
@@ -275,7 +275,7 @@ def _titled(heading: str, cells: Cells, notes: Sequence[str], form: Format) -> s
     """A table with its heading above and notes below, or in LaTeX all of it in the caption."""
     if form == "latex":
         sentences = [f"{heading[0].upper()}{heading[1:]}.", *notes]
-        return latex(*cells, " ".join(map(_tex, sentences)))
+        return latex(*cells, " ".join(map(tex, sentences)))
     below = ["\n".join(map(printable, notes))] if notes else []
     return "\n\n".join([printable(heading), emit(*cells, form, ""), *below])
 

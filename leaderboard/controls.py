@@ -17,10 +17,11 @@ from judges.errors import UserError
 from judges.records import digest
 from judges.schema import Instruction, Output
 from leaderboard import __version__
-from leaderboard.boards import Board, Column
+from leaderboard.boards import Board
 from leaderboard.columns import board_columns
 from leaderboard.judging import judge_row
 from leaderboard.results import Manifest, Row, summarise
+from leaderboard.settings import Column
 from leaderboard.statistics.lc_joint import MAX_GAIN
 from leaderboard.watch import Watch
 

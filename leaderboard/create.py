@@ -18,11 +18,12 @@ from judges.records import digest, to_line, validated
 from judges.registry import judge_table, known_specs, make_panel, packaged_panels, read_panel
 from judges.schema import Instruction, Output
 from leaderboard.answers import read_answers
-from leaderboard.boards import Board, Settings, load_board, write_board
+from leaderboard.boards import Board, load_board, write_board
 from leaderboard.evalset import check_instruction
 from leaderboard.generate import generate_answers
 from leaderboard.models import AnswersFile, LocalModel, parse_model_args, resolve, row_name
 from leaderboard.results import Row
+from leaderboard.settings import Settings
 from leaderboard.user_files import check_name, read_rows
 from leaderboard.watch import SILENT, Watch
 

@@ -109,7 +109,7 @@ def render(board: Board, rows: pd.DataFrame, columns: Sequence[str], form: Forma
         cells[chosen.index("lc_joint")] += "*" * (model in guarded)
     note = f"{', '.join(guarded)}: {GUARDED}"
     if form == "latex":
-        return emit(headers, body, form, f"{caption(board)} *~{_tex(note)}.")
+        return emit(headers, body, form, f"{caption(board)} *~{tex(note)}.")
     # Without the empty line it would be a row of a Markdown table.
     return f"{emit(headers, body, form, '')}\n\n{printable(f'* {note}')}"
 
@@ -235,13 +235,13 @@ def data(records: Records, form: Format) -> str:
 # -------------------------------------------------------------------------------------- for papers
 def caption(board: Board) -> str:
     """Who judged what, in which orders: what a reader must know of the numbers."""
-    references = _tex(" and ".join(board.settings.references))
+    references = tex(" and ".join(board.settings.references))
     sees_order = any(judge.sees_order for judge in board.panel.judges)
     orders = f"; orders: {board.settings.orders}" if sees_order else ""
     return (
-        f"Win rates (\\%) on {_tex(board.title)} against {references}, "
+        f"Win rates (\\%) on {tex(board.title)} against {references}, "
         "with 95\\,\\% intervals; $\\pm$: half their width. "
-        f"Judges: {_tex(', '.join(board.panel.names))}; "
+        f"Judges: {tex(', '.join(board.panel.names))}; "
         f"$n = {len(board.instructions)}$ instructions{orders}."
     )
 
@@ -253,8 +253,8 @@ def latex(
     align = "".join("r" if numeric else "l" for numeric in _numeric(headers, body))
     lines = ["\\begin{table}[t]", "\\centering", f"\\caption{{{text}}}"]
     lines += [f"\\begin{{tabular}}{{{align}}}", "\\toprule"]
-    lines += [" & ".join(map(_tex, headers)) + " \\\\", "\\midrule"]
-    cells = [[_tex(cell) for cell in row] for row in body]
+    lines += [" & ".join(map(tex, headers)) + " \\\\", "\\midrule"]
+    cells = [[tex(cell) for cell in row] for row in body]
     for n in bold:
         cells[n] = [f"\\textbf{{{cell}}}" for cell in cells[n]]
     lines += [" & ".join(row) + " \\\\" for row in cells]
@@ -269,7 +269,7 @@ _TEX = {
 }  # fmt: skip
 
 
-def _tex(text: str) -> str:
+def tex(text: str) -> str:
     """A text that LaTeX prints as it stands, wherever in a table it does."""
     return "".join(_TEX.get(character, character) for character in printable(text))
 

@@ -21,8 +21,9 @@ from judges.base import Judge, Orders, Shown, Verdict, annotate, presentations
 from judges.checklist import Checklist
 from judges.schema import Annotation, Comparison, Instruction, Message, Output
 from leaderboard import evaluation
-from leaderboard.boards import Board, Settings, load_board, write_board
+from leaderboard.boards import Board, load_board, write_board
 from leaderboard.cli import main
+from leaderboard.settings import Settings
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 CHECKLIST = {"judges": [{"kind": "checklist", "name": "checklist"}]}

@@ -22,8 +22,9 @@ from conftest import (
 from judges.errors import UserError
 from judges.schema import Output
 from leaderboard import boards, catalogue
-from leaderboard.boards import Settings, load_board, write_board
+from leaderboard.boards import load_board, write_board
 from leaderboard.catalogue import board_names, packaged_boards
+from leaderboard.settings import Settings
 
 
 def edit(path: Path, old: str, new: str) -> None:

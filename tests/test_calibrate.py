@@ -20,8 +20,9 @@ from conftest import (
 )
 from test_documented_files import documented
 
-from leaderboard.boards import Settings, load_board
+from leaderboard.boards import load_board
 from leaderboard.controls import CONTROLS, control_results
+from leaderboard.settings import Settings
 from leaderboard.statistics.lc_joint import MAX_GAIN
 
 N_ROWS = 8

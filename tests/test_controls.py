@@ -19,7 +19,7 @@ from conftest import (
 
 from judges.checklist import Checklist
 from judges.schema import Instruction, Message, Output
-from leaderboard.boards import Settings, load_board, write_board
+from leaderboard.boards import load_board, write_board
 from leaderboard.controls import (
     CONTROLS,
     INJECTION,
@@ -31,6 +31,7 @@ from leaderboard.controls import (
     run_controls,
     truncate,
 )
+from leaderboard.settings import Settings
 from leaderboard.standings import standings
 from leaderboard.watch import SILENT
 

@@ -40,6 +40,7 @@ LAYERS = {
         "user_files": 0,
         "watch": 0,
         "catalogue": 0,
+        "settings": 1,
         "evalset": 2,
         "boards": 2,
         "results": 2,

@@ -23,7 +23,7 @@ from conftest import (
 )
 
 from leaderboard import __version__
-from leaderboard.boards import Board, Generation, Settings, load_board, write_board
+from leaderboard.boards import Board, load_board, write_board
 from leaderboard.controls import ControlResult, control_results
 from leaderboard.evaluation import evaluate
 from leaderboard.methods import (
@@ -34,6 +34,7 @@ from leaderboard.methods import (
     sampling_text,
 )
 from leaderboard.results import ModelInfo, Row, summarise
+from leaderboard.settings import Generation, Settings
 from leaderboard.site.citations import ENTRIES
 from leaderboard.standings import standings
 

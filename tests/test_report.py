@@ -33,12 +33,13 @@ from test_render import Parsed, cells
 
 from judges.errors import UserError
 from leaderboard import __version__
-from leaderboard.boards import Settings, load_board
+from leaderboard.boards import load_board
 from leaderboard.evaluation import evaluate as run_evaluation
 from leaderboard.head_to_head import head_to_head
 from leaderboard.methods import methods_paragraph
 from leaderboard.report import board_report, constant_rows, last_change
 from leaderboard.results import ModelInfo, Row, summarise
+from leaderboard.settings import Settings
 from leaderboard.standings import standings
 from leaderboard.user_files import check_name
 

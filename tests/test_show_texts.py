@@ -19,8 +19,8 @@ from conftest import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leaderboard.boards import Settings
 from leaderboard.results import ModelInfo, Row
+from leaderboard.settings import Settings
 from leaderboard.table import latex, published_block
 
 

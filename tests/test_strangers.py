@@ -28,7 +28,8 @@ from judges.errors import UserError
 from judges.recorded import Recorded
 from judges.records import Appender
 from judges.thinking import begins_inside, opens_thinking, split_thinking
-from leaderboard.boards import Settings, load_board, write_board
+from leaderboard.boards import load_board, write_board
+from leaderboard.settings import Settings
 
 ESCAPE = "\x1b[2J"
 

@@ -12,7 +12,7 @@ import tyro
 from judges.base import Orders
 from judges.errors import UserError
 from judges.reading import printable
-from leaderboard.boards import Column, load_board
+from leaderboard.boards import load_board
 from leaderboard.calibrating import (
     calibrate_board,
     changed_since_calibration,
@@ -24,6 +24,7 @@ from leaderboard.commands.console import Console
 from leaderboard.commands.flags import shown
 from leaderboard.controls import control_results, describe_controls, run_controls
 from leaderboard.create import Recipe, create_board
+from leaderboard.settings import Column
 from leaderboard.standings import board_rows, standings
 from leaderboard.table import grid
 

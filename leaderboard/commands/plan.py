@@ -11,11 +11,12 @@ import tyro
 
 from judges.errors import UserError
 from judges.reading import printable
-from leaderboard.boards import Column, load_board
+from leaderboard.boards import load_board
 from leaderboard.commands.flags import shown
 from leaderboard.planning import ENOUGH, Plan, make_plan
+from leaderboard.settings import Column
 from leaderboard.standings import standings
-from leaderboard.table import Format, Records, _tex, data, emit
+from leaderboard.table import Format, Records, data, emit, tex
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def describe(plan: Plan, headline: Column, form: Format) -> str:
     if form == "latex":
         said = "; ".join([*notes, *rough])
         return "\n\n".join(
-            emit(*table, form, _tex(f"{plan.board}: {title} ({said})."))
+            emit(*table, form, tex(f"{plan.board}: {title} ({said})."))
             for title, table in tables.items()
         )
     bullet, between = ("- ", "\n\n") if form == "markdown" else ("  ", "\n")

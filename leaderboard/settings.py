@@ -1,0 +1,50 @@
+"""What stands in a board's board.toml beside its hashes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from judges.backends.base import Sampling
+from judges.base import Orders
+
+Column = Literal["win_rate", "lc_alpaca_eval", "lc_joint"]
+"""A figure that a board can rank by."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """How every model on the board writes; None means: as its own generation config says."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    max_tokens: Annotated[int, Field(gt=0)] = 1024
+    temperature: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=0)] | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What stands in board.toml beside the hashes."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    references: tuple[str, ...]
+    title: str = ""
+    note: str = ""
+    """A sentence for whoever reads a card; like the title it is not pinned."""
+    headline: Column = "win_rate"
+    """The column that ranks."""
+    orders: Orders = "both"
+    min_votes: int | Literal["all"] = "all"
+    seed: int = 0
+    generation: Generation = field(default_factory=Generation)
+    schema_version: Literal[1] = 1
+
+    @property
+    def sampling(self) -> Sampling:
+        return Sampling(seed=self.seed, **asdict(self.generation))
