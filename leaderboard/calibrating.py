@@ -192,7 +192,7 @@ def _controls(board: Board, mediators: Sequence[str], watch: Watch) -> list[Cont
         return [
             ControlRows(name=name, role="neutral", preference=preference, mediators=difference)
             for name, (preference, difference) in controls.items()
-            if published.unit == "characters"
+            if published.unit == "characters" and published.is_own_reference
         ]
     run_controls(board, watch)
     rows = []

@@ -108,7 +108,13 @@ def import_alpaca_eval(
         files["published.csv"] = found.published
     if length_control is not None:
         reference = {i: output.characters for i, output in found.reference_outputs.items()}
-        files[LC_ALPACA_EVAL] = json_text(asdict(length_control.read(reference)))
+        read = length_control.read(reference)
+        if not read.is_own_reference:
+            watch.note(
+                f"the gamed references are not versions of {found.reference}'s answers: right for "
+                "AlpacaEval 1's published figures, and for nothing else"
+            )
+        files[LC_ALPACA_EVAL] = json_text(asdict(read))
     elif headline != "win_rate":
         raise UserError(f"--headline {headline} needs --difficulty and --gamed")
     if (results / board_name).exists():
