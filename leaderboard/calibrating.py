@@ -22,12 +22,13 @@ from leaderboard.boards import Board, columns_hash, load_board, refuse_changes
 from leaderboard.calibration import CALIBRATION, MEDIATORS, CalibrationFile, calibration_file
 from leaderboard.columns import by_instruction, column_absent, mediator_differences
 from leaderboard.controls import CONTROLS, control_outputs, control_row, run_controls
-from leaderboard.results import Row, judged_on, row_items, summarise, write_json
+from leaderboard.results import Row, write_json
 from leaderboard.settings import Column
 from leaderboard.standings import Standings, board_rows, standings, write_leaderboard
 from leaderboard.statistics.lc_calibration import MIN_MODELS, calibrate
 from leaderboard.statistics.lc_joint import ControlRows
 from leaderboard.statistics.uncertainty import Floats
+from leaderboard.summary import judged_on, row_items, summarise
 from leaderboard.watch import SILENT, Watch
 
 _UNITS = {"length": "characters", "lists": "list items", "markdown": "marks of Markdown"}

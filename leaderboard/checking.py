@@ -12,8 +12,9 @@ from leaderboard.boards import Board
 from leaderboard.controls import control_row, judged_controls
 from leaderboard.head_to_head import meeting_faults
 from leaderboard.judging import is_on_other_texts
-from leaderboard.results import Row, judged_on, summarise
+from leaderboard.results import Row
 from leaderboard.standings import board_rows
+from leaderboard.summary import judged_on, summarise
 
 DERIVED = (
     "is_partial", "is_publishable", "win_rate", "columns", "categories", "judges", "verdicts",

@@ -20,8 +20,8 @@ from judges.schema import Output
 from leaderboard.boards import Board
 from leaderboard.settings import Column
 from leaderboard.statistics.lc_calibration import MIN_MODELS
-from leaderboard.statistics.lc_joint import lc_joint
-from leaderboard.statistics.length_control import lc_alpaca_eval
+from leaderboard.statistics.lc_joint import LcJoint, lc_joint
+from leaderboard.statistics.length_control import LengthControlled, lc_alpaca_eval
 from leaderboard.statistics.uncertainty import Floats
 
 LENGTH_CONTROLLED: tuple[Column, ...] = ("lc_joint", "lc_alpaca_eval")
@@ -179,20 +179,12 @@ def _lc_joint(board: Board, preference: Floats, outputs: Mapping[str, Output]) -
         calibration,
         distinct=distinct_share(outputs),
     )
-    return Figure(
-        value=fit.value,
-        standard_error=fit.standard_error,
-        low=fit.low,
-        high=fit.high,
-        level=fit.level,
-        n=fit.n,
-        influence=fit.influence,
-        details={
-            "coefficients": fit.coefficients,
-            "is_constant_guarded": fit.is_constant_guarded,
-            "gain": fit.gain,
-        },
-    )
+    details = {
+        "coefficients": fit.coefficients,
+        "is_constant_guarded": fit.is_constant_guarded,
+        "gain": fit.gain,
+    }
+    return _figure(fit, fit.influence, details)
 
 
 def _lc_alpaca_eval(
@@ -215,6 +207,17 @@ def _lc_alpaca_eval(
     )
     influence = np.full(len(ids), np.nan)
     influence[at] = fit.influence
+    details = {
+        "published_standard_error": fit.published_standard_error,
+        "coefficients": fit.coefficients._asdict(),
+        "strength": fit.strength,
+    }
+    return _figure(fit, influence, details)
+
+
+def _figure(
+    fit: LcJoint | LengthControlled, influence: Floats, details: Mapping[str, Any]
+) -> Figure:
     return Figure(
         value=fit.value,
         standard_error=fit.standard_error,
@@ -223,9 +226,5 @@ def _lc_alpaca_eval(
         level=fit.level,
         n=fit.n,
         influence=influence,
-        details={
-            "published_standard_error": fit.published_standard_error,
-            "coefficients": fit.coefficients._asdict(),
-            "strength": fit.strength,
-        },
+        details=details,
     )

@@ -20,9 +20,10 @@ from leaderboard import __version__
 from leaderboard.boards import Board
 from leaderboard.columns import board_columns
 from leaderboard.judging import judge_row
-from leaderboard.results import Manifest, Row, summarise
+from leaderboard.results import Manifest, Row
 from leaderboard.settings import Column
 from leaderboard.statistics.lc_joint import MAX_GAIN
+from leaderboard.summary import summarise
 from leaderboard.watch import Watch
 
 NULL_ANSWER = (

@@ -29,8 +29,9 @@ from leaderboard.models import (
     resolve,
     row_name,
 )
-from leaderboard.results import Row, Status, summarise
+from leaderboard.results import Row, Status
 from leaderboard.standings import Standings, write_leaderboard
+from leaderboard.summary import summarise
 from leaderboard.watch import SILENT, Watch
 
 

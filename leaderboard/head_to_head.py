@@ -30,11 +30,12 @@ from leaderboard.comparison import (
 from leaderboard.evalset import require_all
 from leaderboard.generate import require_own_prompts
 from leaderboard.judging import is_on_other_texts, judge_row
-from leaderboard.results import RATE_COLUMNS, Manifest, Row, row_items
+from leaderboard.results import Manifest, Row
 from leaderboard.standings import Standings, standings
 from leaderboard.statistics.bradley_terry import BradleyTerry, bradley_terry
 from leaderboard.statistics.uncertainty import holm
 from leaderboard.statistics.winrate import WinRate, win_rate
+from leaderboard.summary import RATE_COLUMNS, row_items
 from leaderboard.watch import SILENT, Watch
 
 FOLDER = "head_to_head"
@@ -102,14 +103,14 @@ def head_to_head(
     # The verdicts on a row and a reference lie in the row.
     apart = [pair for pair in duels if (pair[0] in references) == (pair[1] in references)]
     unmet = [(min(pair), max(pair)) for pair in apart]
-    answers = {name: _answers(board, name) for name in dict.fromkeys(n for p in unmet for n in p)}
+    answers = {name: answers_of(board, name) for name in dict.fromkeys(n for p in unmet for n in p)}
     for pair in unmet:
         _require_verdicts(board, pair)
     for pair in unmet:
         _judge(board, pair, answers, watch)
     rows = [name for name in names if name not in references]
     met = _against_references(board, rows)
-    met |= {pair: _stored_items(board, pair, answers) for pair in unmet}
+    met |= {pair: stored_items(board, pair, answers) for pair in unmet}
     anchor = references[0] if rows else next(name for name in references if name in names)
     return HeadToHead(duels_of(duels, met), strengths_of(met, anchor), len(met))
 
@@ -123,9 +124,9 @@ def board_strengths(board: Board) -> BradleyTerry:
     """
     references = board.settings.references
     rows = [name for name in standings(board).models if name not in references]
-    stored = _stored_pairs(board, {*rows, *references})
-    answers = {name: _answers(board, name) for name in sorted({n for p in stored for n in p})}
-    met = {pair: _stored_items(board, pair, answers) for pair in stored}
+    stored = stored_pairs(board, {*rows, *references})
+    answers = {name: answers_of(board, name) for name in sorted({n for p in stored for n in p})}
+    met = {pair: stored_items(board, pair, answers) for pair in stored}
     met = {pair: items for pair, items in met.items() if items["preference"].notna().any()}
     if not met and (len(references) == 1 or not rows):
         raise UserError(
@@ -150,7 +151,7 @@ def _check_rivals(table: Standings, references: Sequence[str], names: Sequence[s
             )
 
 
-def _answers(board: Board, name: str) -> Answers:
+def answers_of(board: Board, name: str) -> Answers:
     """The answers of a row or a reference to every instruction, whose texts must be stored.
 
     A board of recorded verdicts shows nobody a text, and does without.
@@ -247,7 +248,7 @@ def comparisons_of(
     ]
 
 
-def _stored_pairs(board: Board, known: set[str]) -> list[Pair]:
+def stored_pairs(board: Board, known: set[str]) -> list[Pair]:
     """The pairs of known names with verdicts of the board's panel."""
     pairs = []
     for path in sorted((board.path / FOLDER).glob(f"*{VERSUS}*/annotations.jsonl")):
@@ -257,7 +258,7 @@ def _stored_pairs(board: Board, known: set[str]) -> list[Pair]:
     return pairs
 
 
-def _stored_items(board: Board, pair: Pair, answers: Mapping[str, Answers]) -> pd.DataFrame:
+def stored_items(board: Board, pair: Pair, answers: Mapping[str, Answers]) -> pd.DataFrame:
     """One row an instruction, as `row_items`; what was judged on other texts is missing."""
     digests = {one.id: one.digest for one in comparisons_of(board.instructions, pair, answers)}
     stored = _folder(board, pair).annotations()

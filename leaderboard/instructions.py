@@ -9,8 +9,8 @@ import pandas as pd
 from judges.errors import UserError
 from judges.reading import printable
 from leaderboard.boards import Board
-from leaderboard.results import row_items
 from leaderboard.standings import Standings, board_rows
+from leaderboard.summary import row_items
 from leaderboard.table import Records
 
 

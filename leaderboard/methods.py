@@ -19,10 +19,11 @@ from judges.records import digest
 from leaderboard import __version__
 from leaderboard.boards import Board
 from leaderboard.controls import ControlResult
-from leaderboard.results import MIN_COVERAGE, Row
+from leaderboard.results import Row
 from leaderboard.seed_groups import seed_groups
 from leaderboard.site.citations import ENTRIES
 from leaderboard.standings import Standings
+from leaderboard.summary import MIN_COVERAGE
 
 LENGTH_CONTROL = {
     "lc_alpaca_eval": "The column lc_alpaca_eval is the length-controlled win rate of AlpacaEval "

@@ -5,7 +5,6 @@ The same files of a board make the same bytes. No text of an instruction or an a
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
@@ -15,19 +14,17 @@ from typing import Any
 
 from judges.errors import UserError
 from judges.records import write_atomic
-from judges.schema import Output
 from leaderboard import __version__
 from leaderboard.boards import Board
 from leaderboard.controls import control_results, describe_controls
 from leaderboard.head_to_head import (
-    FOLDER,
-    VERSUS,
     Duel,
+    answers_of,
     board_strengths,
-    comparisons_of,
     duels_of,
+    stored_items,
+    stored_pairs,
 )
-from leaderboard.judging import is_on_other_texts
 from leaderboard.methods import (
     bibliography,
     board_hash,
@@ -35,12 +32,12 @@ from leaderboard.methods import (
     methods_paragraph,
 )
 from leaderboard.planning import board_resolution
-from leaderboard.results import Row, row_items
+from leaderboard.results import Row
 from leaderboard.seed_groups import seed_groups
 from leaderboard.site.render import Group, Missing, Report, page
 from leaderboard.standings import Standings, standings
 from leaderboard.statistics.bradley_terry import BradleyTerry
-from leaderboard.table import category_records
+from leaderboard.table import category_records, read_published
 
 SUFFIXES = (".html", ".htm")
 NAME = "report.html"
@@ -195,22 +192,14 @@ def meetings(board: Board, table: Standings) -> tuple[Sequence[Duel], BradleyTer
     """How rows and references fared that met each other, as it is stored, and the strengths that
     follow. Nothing is judged; verdicts of another panel or on other texts do not count."""
     known = {}
-    for path in sorted((board.path / FOLDER).glob(f"*{VERSUS}*/annotations.jsonl")):
-        a, _, b = path.parent.name.partition(VERSUS)
-        row = Row(path.parent)
-        if not {a, b} <= {*table.models, *board.settings.references}:
-            continue
+    for pair in stored_pairs(board, {*table.models, *board.settings.references}):
         try:
-            manifest, answers = row.manifest(), {name: _answers(board, name) for name in (a, b)}
-            if manifest is None or manifest.parts.get("panel") != board.hashes["panel"]:
-                continue
-            shown = {c.id: c.digest for c in comparisons_of(board.instructions, (a, b), answers)}
-            verdicts = [v for v in row.annotations() if not is_on_other_texts(v, shown)]
-        except (UserError, KeyError):  # answers that are no longer there
+            answers = {name: answers_of(board, name) for name in pair}
+            items = stored_items(board, pair, answers)
+        except UserError:  # answers that are no longer there
             continue
-        items = row_items(board, verdicts, board.instructions, [a])
         if items["preference"].notna().any():
-            known[a, b] = items
+            known[pair] = items
     try:
         strengths = board_strengths(board) if known or len(board.references) > 1 else None
     except UserError:
@@ -218,26 +207,14 @@ def meetings(board: Board, table: Standings) -> tuple[Sequence[Duel], BradleyTer
     return duels_of(list(known), known), strengths
 
 
-def _answers(board: Board, name: str) -> Mapping[str, Output]:
-    return board.references.get(name) or Row(board.path / name).outputs(allow_torn=True)
-
-
 def published_figures(path: Path) -> list[list[str]]:
     """The cells of published.csv, the header first: numbers with one decimal, texts cut.
 
     Raises UserError where the file is no CSV in UTF-8.
     """
-    if not path.is_file():
-        return []
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = [row for row in csv.reader(file) if row]
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a readable CSV file ({error})") from None
-    width = len(lines[0]) if lines else 0
-    header = [_cut(name.replace("_", " ")) for cells in lines[:1] for name in cells]
-    body = [[_figure(cell) for cell in (row + [""] * width)[:width]] for row in lines[1:]]
-    return [header, *body]
+    header, *body = read_published(path) or [[]]
+    named = [_cut(name.replace("_", " ")) for name in header]
+    return [named, *([_figure(cell) for cell in row] for row in body)] if named else []
 
 
 def _figure(cell: str) -> str:

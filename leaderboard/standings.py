@@ -21,7 +21,7 @@ from judges.errors import UserError
 from judges.records import write_atomic
 from leaderboard.boards import Board
 from leaderboard.columns import board_columns, by_instruction, figure, figures
-from leaderboard.results import RATE_COLUMNS, Row, is_publishable, judged_on, row_items
+from leaderboard.results import Row
 from leaderboard.statistics.ranking import (
     Pairs,
     paired_differences,
@@ -31,6 +31,7 @@ from leaderboard.statistics.ranking import (
     tie_groups,
 )
 from leaderboard.statistics.winrate import WinRate, reference_win_rate, win_rate
+from leaderboard.summary import RATE_COLUMNS, is_publishable, judged_on, row_items
 from leaderboard.user_files import RESERVED
 
 COLUMNS = (

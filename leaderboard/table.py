@@ -19,9 +19,10 @@ from judges.reading import printable
 from leaderboard.boards import Board
 from leaderboard.card import rank_range
 from leaderboard.columns import LENGTH_CONTROLLED, board_columns, column_absent
-from leaderboard.results import RATE_COLUMNS, Row, row_items
+from leaderboard.results import Row
 from leaderboard.standings import COLUMNS, Standings, safe_cell
 from leaderboard.statistics.winrate import WinRate, by_category, reference_win_rate
+from leaderboard.summary import RATE_COLUMNS, row_items
 
 Format = Literal["table", "markdown", "csv", "json", "latex"]
 DATA: tuple[Format, ...] = ("csv", "json")
@@ -307,26 +308,31 @@ def category_cells(board: Board, rows: pd.DataFrame) -> tuple[list[str], list[li
     return ["category", "n", *rates], body
 
 
-def published_block(path: Path, form: Format, models: Collection[str] = ()) -> str | None:
-    """The rows that were published elsewhere, of these models if any are named: shown as they were,
-    never ranked among ours.
+def read_published(path: Path) -> list[list[str]]:
+    """The cells of a published.csv, the header first, every row as long as it; none without a file.
 
     Raises UserError where the file is no CSV in UTF-8.
     """
     if not path.is_file():
-        return None
+        return []
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             lines = [row for row in csv.reader(file) if row]
     except (csv.Error, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a readable CSV file ({error})") from None
-    lines = [row for n, row in enumerate(lines) if n == 0 or not models or row[0] in models]
-    if len(lines) < 2:
+    width = len(lines[0]) if lines else 0
+    return [(row + [""] * width)[:width] for row in lines]
+
+
+def published_block(path: Path, form: Format, models: Collection[str] = ()) -> str | None:
+    """The rows that were published elsewhere, of these models if any are named: shown as they were,
+    never ranked among ours. Raises UserError as `read_published`."""
+    rows = read_published(path)
+    body = [list(map(_rounded, row)) for row in rows[1:] if not models or row[0] in models]
+    if not body:
         return None
     # Headers on several lines keep a wide table narrow; Markdown has no such thing.
-    headers = [name.replace("_", " " if form == "markdown" else "\n") for name in lines[0]]
-    width = len(headers)
-    body = [[_rounded(cell) for cell in (row + [""] * width)[:width]] for row in lines[1:]]
+    headers = [name.replace("_", " " if form == "markdown" else "\n") for name in rows[0]]
     return grid(headers, body, form)
 
 

@@ -244,7 +244,7 @@ def table_of(results: Path, board: str = "toy") -> dict[str, dict[str, str]]:
         return {record["model"]: record for record in csv.DictReader(file)}
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real verdicts and labels beside the project; skips where it is absent."""
     if not DATA.is_dir():

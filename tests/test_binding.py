@@ -39,8 +39,9 @@ from leaderboard.boards import load_board
 from leaderboard.controls import CONTROLS, control_results, describe_controls, run_controls
 from leaderboard.judging import judge_row
 from leaderboard.models import resolve
-from leaderboard.results import Row, summarise
+from leaderboard.results import Row
 from leaderboard.standings import standings
+from leaderboard.summary import summarise
 from leaderboard.user_files import check_name
 from leaderboard.watch import SILENT
 

@@ -81,7 +81,7 @@ def test_the_column_is_there_for_rows_reference_and_controls(ready, leaderboard)
     of_controls = {
         r.name for r in control_results(load_board("toy", ready)) if r.column != "win_rate"
     }
-    assert of_controls == set(CONTROLS) - {"gold"} or of_controls == set(CONTROLS)
+    assert of_controls == set(CONTROLS)
     assert leaderboard("board", "check", "toy", "--results", ready).code == 0
 
 

@@ -86,7 +86,8 @@ def test_lengths_that_never_differ_leave_the_row_without(imported):
     assert done.code == 0
     from leaderboard.boards import load_board
     from leaderboard.columns import figure
-    from leaderboard.results import Row, row_items
+    from leaderboard.results import Row
+    from leaderboard.summary import row_items
 
     board = load_board("mini", results)
     row = Row(board.path / "m1")
@@ -144,16 +145,12 @@ def test_a_changed_file_is_a_changed_board(imported, leaderboard):
 
 # ------------------------------------------------------------------------------------ real verdicts
 @pytest.fixture(scope="module")
-def published(tmp_path_factory):
+def published(shared_data, tmp_path_factory):
     """AlpacaEval 2's verdicts as a board with its length control, calibrated; and what must come
     out."""
-    from conftest import DATA
-
     from leaderboard.cli import main
 
-    data = DATA / "alpaca_eval_2"
-    if not data.is_dir():
-        pytest.skip("the folder shared/data is not beside the project")
+    data = shared_data / "alpaca_eval_2"
     results = str(tmp_path_factory.mktemp("published"))
     files = ["--difficulty", str(data / "instruction_difficulty.csv")]
     files += ["--gamed", str(data / "gamed_references.csv"), "--results", results]

@@ -44,6 +44,7 @@ LAYERS = {
         "evalset": 2,
         "boards": 2,
         "results": 2,
+        "summary": 2,
         "interop": 2,
         "create": 2,
         "models": 2,

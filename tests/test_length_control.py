@@ -192,7 +192,7 @@ def test_the_order_of_the_rows_does_not_matter(strength: float, n: int, order: o
     p, x = features(n, length=-1.0, quality=0.5)
     weight = np.linspace(0.1, 1, n)
     shuffled = list(range(n))
-    order.shuffle(shuffled)  # type: ignore[attr-defined]
+    order.shuffle(shuffled)
     found = fit_l1_logistic(x[shuffled], p[shuffled], weight[shuffled], strength, START)
     assert found == pytest.approx(fit_l1_logistic(x, p, weight, strength, START), abs=1e-7)
 
@@ -457,7 +457,7 @@ def refused(match: str, *, rows: GamedRows | None = None, **changes: object) -> 
         "difficulty": difficulty,
     }
     with pytest.raises(ValueError, match=match):
-        lc_alpaca_eval(**{**arrays, "gamed": rows or gamed(10), **changes})  # type: ignore[arg-type]
+        lc_alpaca_eval(**{**arrays, "gamed": rows or gamed(10), **changes})
 
 
 def test_what_cannot_be_fitted_is_refused() -> None:

@@ -33,10 +33,11 @@ from leaderboard.methods import (
     methods_paragraph,
     sampling_text,
 )
-from leaderboard.results import ModelInfo, Row, summarise
+from leaderboard.results import ModelInfo, Row
 from leaderboard.settings import Generation, Settings
 from leaderboard.site.citations import ENTRIES
 from leaderboard.standings import standings
+from leaderboard.summary import summarise
 
 TWO_JUDGES = {"aggregate": "median", "judges": [*CHECKLIST["judges"], *LONGEST["judges"]]}
 

@@ -38,9 +38,10 @@ from leaderboard.evaluation import evaluate as run_evaluation
 from leaderboard.head_to_head import head_to_head
 from leaderboard.methods import methods_paragraph
 from leaderboard.report import board_report, constant_rows, last_change
-from leaderboard.results import ModelInfo, Row, summarise
+from leaderboard.results import ModelInfo, Row
 from leaderboard.settings import Settings
 from leaderboard.standings import standings
+from leaderboard.summary import summarise
 from leaderboard.user_files import check_name
 
 

@@ -22,8 +22,9 @@ from conftest import (
 from leaderboard.boards import load_board
 from leaderboard.calibration import LcAlpacaEvalFile
 from leaderboard.commands.show import BY_POSITION, Show
-from leaderboard.results import Row, summarise
+from leaderboard.results import Row
 from leaderboard.standings import standings
+from leaderboard.summary import summarise
 from leaderboard.table import CHOICES
 
 

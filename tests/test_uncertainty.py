@@ -224,7 +224,7 @@ def test_differences_have_a_range_too() -> None:
 def test_an_interval_cannot_be_changed() -> None:
     interval = Interval(value=0.5, standard_error=0.1, low=0.3, high=0.8, n=2, level=0.95)
     with pytest.raises(AttributeError):
-        interval.value = 1.0  # type: ignore[misc]
+        interval.value = 1.0
     assert interval.half_width == pytest.approx(0.25)
 
 

@@ -1,0 +1,121 @@
+"""What follows from a row's verdicts and its board alone: the content of summary.json."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from statistics import fmean
+from typing import Any
+
+import pandas as pd
+
+from judges.panel import panel_preferences
+from judges.schema import Annotation, Instruction, Output
+from leaderboard.boards import Board
+from leaderboard.columns import figures
+from leaderboard.results import SCHEMA_VERSION, Row, annotation_frame
+from leaderboard.statistics.winrate import WinRate, by_category, win_rate
+
+MIN_COVERAGE = 0.95
+"""Below this share of verdicts a row is not publishable."""
+
+RATE_COLUMNS = ["instruction_id", "preference", "low", "high"]
+"""What a win rate is made of, among the columns of `row_items`."""
+
+
+def row_items(
+    board: Board,
+    annotations: Iterable[Annotation],
+    instructions: Sequence[Instruction],
+    references: Sequence[str] | None = None,
+    judge: str | None = None,
+) -> pd.DataFrame:
+    """One row a comparison: instruction_id, reference, category, preference, low, high, n_votes
+    and every judge's vote. `references` are all of the board's unless named; with `judge` that one
+    is the whole panel."""
+    comparisons = board.comparison_ids(instructions, references)
+    items = panel_preferences(
+        annotation_frame(annotations),
+        [comparison_id for comparison_id, _, _ in comparisons],
+        board.panel.names if judge is None else [judge],
+        aggregate=board.panel.aggregate,
+        min_votes=board.settings.min_votes if judge is None else 1,
+        n_orders=[
+            2 if one.sees_order and board.settings.orders == "both" else 1
+            for one in board.panel.judges
+            if judge in (None, one.name)
+        ],
+    )
+    items["instruction_id"] = [instruction_id for _, instruction_id, _ in comparisons]
+    items["reference"] = [reference for _, _, reference in comparisons]
+    items["category"] = [board.by_id[i].category or "(none)" for i in items["instruction_id"]]
+    return items
+
+
+def summarise(
+    board: Board,
+    row: Row,
+    instructions: Sequence[Instruction],
+    outputs: Mapping[str, Output],
+    references: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """The content of summary.json: what depends on this row and the frozen board alone."""
+    stored = row.annotations()
+    items = row_items(board, stored, instructions, references)
+    overall = win_rate(items[RATE_COLUMNS])
+    alone = {
+        judge: row_items(board, stored, instructions, references, judge)
+        for judge in board.panel.names
+    }
+    in_use, judges = set(items["comparison_id"]), set(board.panel.names)
+    verdicts = [a for a in stored if a.comparison_id in in_use and a.annotator in judges]
+    missing = [a.error or "no verdict" for a in verdicts if a.preference is None]
+    answers = [outputs[i.id] for i in instructions if i.id in outputs]
+    manifest = row.manifest()
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "board": {"name": board.name, "hashes": dict(board.hashes)},
+        "model": row.name,
+        "is_partial": len(instructions) < len(board.instructions),
+        "is_publishable": is_publishable(overall),
+        "win_rate": rate_json(overall),
+        "categories": {
+            name: rate_json(rate)
+            for name, rate in by_category(items[[*RATE_COLUMNS, "category"]]).items()
+        },
+        "judges": {judge: rate_json(win_rate(its[RATE_COLUMNS])) for judge, its in alone.items()},
+        "columns": {name: of.json() for name, of in figures(board, items, outputs).items()},
+        "verdicts": {
+            "n": len(verdicts),
+            "n_missing": len(missing),
+            "errors": dict(sorted(Counter(missing).items())),
+        },
+        "answers": {
+            "n": len(answers),
+            "n_empty": sum(output.characters == 0 for output in answers),
+            "n_length_stopped": sum(output.finish_reason == "length" for output in answers),
+            "mean_characters": fmean(o.characters for o in answers) if answers else None,
+        },
+        "cost_usd": 0.0,
+        "manifest": None if manifest is None else asdict(manifest),
+    }
+
+
+def judged_on(board: Board, summary: Mapping[str, Any]) -> bool:
+    """Whether a summary's verdicts are those that the board would ask for now; its
+    length-controlled figures may be of before a calibration."""
+    hashes = dict(summary["board"]["hashes"])
+    return {**hashes, "columns": ""} == {**board.hashes, "columns": ""}
+
+
+def is_publishable(rate: WinRate) -> bool:
+    """Whether enough of a row's comparisons have a preference to rank it."""
+    return rate.coverage >= MIN_COVERAGE
+
+
+def rate_json(rate: WinRate) -> dict[str, Any]:
+    """A win rate with all it was made of, as it stands in summary.json (fractions, None for NaN)."""
+    figures = asdict(rate) | {"coverage": rate.coverage}
+    return {key: None if math.isnan(value) else value for key, value in figures.items()}
