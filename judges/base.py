@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from judges.backends.base import Completion
+from judges.calling import Caller, Task
 from judges.schema import Annotation, Comparison, Instruction, Order
 
 Orders = Literal["both", "random", "fixed"]
@@ -45,6 +47,15 @@ class Verdict:
 
     preference: float | None
     error: str | None = None
+    calls: tuple[Completion, ...] = ()
+    """What a language model was asked for it and replied."""
+
+    @property
+    def cost_usd(self) -> float | None:
+        """What the calls cost; None where one of them has no known price, or there was none."""
+        costs = [call.cost_usd for call in self.calls]
+        known = [cost for cost in costs if cost is not None]
+        return sum(known) if known and len(known) == len(costs) else None
 
 
 class Judge(Protocol):
@@ -60,6 +71,11 @@ class Judge(Protocol):
         """False for a judge to which the order cannot matter: it is asked once."""
         ...
 
+    @property
+    def reads_instruction(self) -> bool:
+        """False for a judge whose verdict follows from the answers alone."""
+        ...
+
     def identity(self) -> Mapping[str, Any]:
         """All that changes a verdict: kind, version, prompt, model, …; hashed into the board."""
         ...
@@ -68,8 +84,11 @@ class Judge(Protocol):
         """Why this judge cannot judge answers to this instruction, or None."""
         ...
 
-    def judge(self, shown: Sequence[Shown]) -> Iterable[Verdict]:
-        """One verdict for each of what is shown, in the same order."""
+    def judge(self, shown: Sequence[Shown], caller: Caller, task: Task) -> Iterable[Verdict]:
+        """One verdict for each of what is shown, in the same order.
+
+        Whoever asks a language model does it through `caller`, which keeps account by `task`.
+        """
         ...
 
 
@@ -94,20 +113,25 @@ def presentations(
     return shown
 
 
-def annotate(judge: Judge, shown: Sequence[Shown]) -> Iterator[Annotation]:
+def annotate(
+    judge: Judge, shown: Sequence[Shown], caller: Caller, task: Task
+) -> Iterator[tuple[Annotation, Verdict]]:
     """The judge's verdicts as annotations, in the order shown, each as soon as it is there."""
-    for view, verdict in zip(shown, judge.judge(shown), strict=True):
+    for view, verdict in zip(shown, judge.judge(shown, caller, task), strict=True):
         preference = verdict.preference
         if preference is not None and view.order == "swapped":
             preference = 1 - preference
-        yield Annotation(
+        annotation = Annotation(
             comparison_id=view.comparison.id,
             annotator=judge.name,
             order=view.order,
             preference=preference,
             error=verdict.error,
             digest=view.comparison.digest,
+            cost_usd=verdict.cost_usd,
+            served=next((call.served for call in verdict.calls if call.served), None),
         )
+        yield annotation, verdict
 
 
 def stable_fraction(seed: int, *texts: str) -> float:

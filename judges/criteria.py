@@ -1,14 +1,15 @@
 """Criteria as they stand in an eval set, and the share of them that an answer meets.
 
 A criterion is a JSON object, `{"kind": "words", "max": 60, "weight": 2}`: a kind of `judges.checks`,
-its parameters, and a weight, 1 unless given. An empty answer meets none.
+its parameters, and a weight, 1 unless given. An empty answer meets none. Beside those kinds there is
+`ask`, for what no program can tell: `{"kind": "ask", "question": "Is the tone polite?"}`.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 import regex
@@ -16,6 +17,14 @@ import regex
 from judges.checks import KINDS, Check
 from judges.errors import UserError
 from judges.reading import compiled
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """A question about the answer, to which only a reader can say yes."""
+
+    question: str
+
 
 MAX_WEIGHT = 1000
 MAX_PATTERN = 2000
@@ -27,6 +36,8 @@ The compiler writes them out, and would fill the memory with a million of them."
 _REGEX_PART = re.compile(
     r"(?s)\\.|\(\?#[^)]*\)|\(\?:|\[\^?\]?(?:\\.|[^\]\\])*\]|\{(?P<low>\d*)(?:,(?P<high>\d*))?\}|."
 )
+
+_CLASSES: dict[str, Any] = {**KINDS, "ask": Ask}
 
 _CHOICES = {
     ("number", "which"): ("last", "any", "only"),
@@ -64,8 +75,13 @@ _TYPES: dict[str, tuple[Callable[[object], bool], str]] = {
 """Type of a parameter, as written in the classes of `judges.checks` → does a value fit, in words."""
 
 
-def parse(criterion: Mapping[str, Any]) -> tuple[Check, float]:
-    """The check and the weight of a criterion as it stands in an eval set.
+def is_question(criterion: Mapping[str, Any]) -> bool:
+    """Whether a reader is needed to tell if an answer meets the criterion."""
+    return criterion.get("kind") == "ask"
+
+
+def parse(criterion: Mapping[str, Any]) -> tuple[Check | Ask, float]:
+    """The check, or the question, and the weight of a criterion as it stands in an eval set.
 
     Raises UserError for an unknown kind, an unknown or missing parameter, a value of the wrong
     type or outside its choices, terms that are blank, a lower limit above the upper one or no
@@ -73,14 +89,14 @@ def parse(criterion: Mapping[str, Any]) -> tuple[Check, float]:
     """
     params = dict(criterion)
     kind, weight = params.pop("kind", None), params.pop("weight", 1)
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise UserError(f"unknown criterion kind {kind!r}; known: {', '.join(KINDS)}")
+    if not isinstance(kind, str) or kind not in _CLASSES:
+        raise UserError(f"unknown criterion kind {kind!r}; known: {', '.join(_CLASSES)}")
     if not _is_number(weight) or not 0 < weight <= MAX_WEIGHT:
         raise UserError(
             f"criterion {kind!r}: the weight must be a positive number up to {MAX_WEIGHT:,}, "
             f"not {weight!r}"
         )
-    known = {field.name: field for field in fields(KINDS[kind])}  # type: ignore[arg-type]
+    known = {field.name: field for field in fields(_CLASSES[kind])}
     if unknown := sorted(set(params) - set(known)):
         raise UserError(
             f"criterion {kind!r}: unknown parameter {', '.join(unknown)}; "
@@ -109,7 +125,7 @@ def parse(criterion: Mapping[str, Any]) -> tuple[Check, float]:
         except (regex.error, RecursionError, MemoryError) as error:
             why = str(error) or "too large for the memory"
             raise UserError(f"criterion 'regex': {params['pattern']!r}: {why}") from None
-    return KINDS[kind](**params), float(weight)
+    return _CLASSES[kind](**params), float(weight)
 
 
 def _check_limits(kind: str, params: Mapping[str, Any], known: set[str]) -> None:
@@ -161,9 +177,18 @@ def _unrolled(pattern: str) -> int:
 
 
 def score(answer: str, criteria: Sequence[Mapping[str, Any]]) -> float:
-    """The weighted share of the criteria that the answer meets, in [0, 1]."""
+    """The weighted share of the criteria that the answer meets, in [0, 1].
+
+    Raises UserError for a question that only a reader can answer.
+    """
     parsed = [parse(criterion) for criterion in criteria]
     if not answer.strip():
         return 0.0
-    met = sum(weight for check, weight in parsed if check.passes(answer))
+    met = sum(weight for check, weight in parsed if _passes(check, answer))
     return met / sum(weight for _, weight in parsed)
+
+
+def _passes(check: Check | Ask, answer: str) -> bool:
+    if isinstance(check, Ask):
+        raise UserError(f"criterion 'ask': only a reader can answer {check.question!r}")
+    return check.passes(answer)

@@ -21,3 +21,7 @@ class MissingExtraError(UserError):
             f"this needs the package {package!r}, which is not installed. "
             f'Install it with: pip install "herdbook[{extra}]"'
         )
+
+
+class MissingKeyError(UserError):
+    """The environment variable that should hold a provider's key is not set."""

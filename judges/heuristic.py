@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from judges.base import Shown, Verdict, stable_fraction
+from judges.calling import Caller, Task
 from judges.schema import Instruction
 
 
@@ -19,6 +20,7 @@ class Heuristic:
 
     VERSION: ClassVar[int] = 1
     sees_order: ClassVar[bool] = False
+    reads_instruction: ClassVar[bool] = False
 
     name: str = ""
     rule: Literal["longest", "shortest", "random"]
@@ -33,7 +35,7 @@ class Heuristic:
     def obstacle(self, instruction: Instruction) -> str | None:
         return None
 
-    def judge(self, shown: Sequence[Shown]) -> Iterator[Verdict]:
+    def judge(self, shown: Sequence[Shown], caller: Caller, task: Task) -> Iterator[Verdict]:
         for view in shown:
             if self.rule == "random":
                 # By content: the same pair of answers gets the same verdict in every run.

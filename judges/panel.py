@@ -4,22 +4,28 @@ A judge's vote on a comparison is the mean of its verdicts over the orders; it i
 of them is. A comparison has a panel preference when at least `min_votes` votes are there. Beside
 it stand two bounds: the preference if every missing verdict had gone against the model, and for it.
 They are widened to hold the preference, which leaves out the verdict that a missing vote did have.
+
+A judge that is not to judge an item, as another one was drawn for it or as it would judge itself,
+has no vote there: none is missing, and none is counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
+from math import inf
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from judges.base import Judge
+from judges.base import Judge, stable_fraction
 from judges.errors import UserError
 from judges.schema import Instruction
 
-Aggregate = Literal["mean", "median", "majority"]
+Aggregate = Literal["mean", "median", "majority", "weighted"]
+Assign = Literal["all", "one"]
 MAX_NAME = 96
 """Characters of a judge's name."""
 
@@ -30,6 +36,10 @@ class Panel:
 
     judges: tuple[Judge, ...]
     aggregate: Aggregate = "mean"
+    weights: tuple[float, ...] = ()
+    """By judge, for the aggregate `weighted`; empty for all the others."""
+    assign: Assign = "all"
+    """Whether every judge judges every item, or one of them, drawn for each instruction."""
 
     def __post_init__(self) -> None:
         names = [judge.name for judge in self.judges]
@@ -45,16 +55,67 @@ class Panel:
         if self.aggregate not in tuple(_AGGREGATES):  # a tuple: what TOML holds may have no hash
             known = ", ".join(_AGGREGATES)
             raise UserError(f"unknown aggregate {self.aggregate!r}; known: {known}")
+        if self.assign not in ("all", "one"):
+            raise UserError(f"unknown assign {self.assign!r}; known: all, one")
+        if (self.aggregate == "weighted") != bool(self.weights):
+            raise UserError(
+                "a judge's `weight` and the panel's aggregate = \"weighted\" go together"
+            )
+        if self.weights and not all(0 < weight < inf for weight in self.weights):
+            raise UserError("a judge's weight must lie above 0")
+        if self.weights and self.assign == "one":
+            raise UserError('assign = "one": with one vote an item there is nothing to weigh')
 
     @property
     def names(self) -> list[str]:
         return [judge.name for judge in self.judges]
 
+    @property
+    def votes(self) -> int:
+        """Votes that an item has when none is missing."""
+        return 1 if self.assign == "one" else len(self.judges)
+
+    def assigned(
+        self, instruction: Instruction, seed: int, excluded: Collection[str] = ()
+    ) -> tuple[Judge, ...]:
+        """The judges that are to judge answers to this instruction; `excluded` are names.
+
+        Where one is drawn, every model is judged by the same one on an instruction, and leaving a
+        judge out gives only its own instructions to others. The draws are independent of the random
+        order's.
+        """
+        left = [judge for judge in self.judges if judge.name not in excluded]
+        if self.assign == "all" or not left:
+            return tuple(left)
+        for attempt in count():
+            drawn = stable_fraction(seed, f"judge {attempt}", instruction.text)
+            judge = self.judges[int(drawn * len(self.judges))]
+            if judge.name not in excluded:
+                break
+        return (judge,)
+
+    def assignment(
+        self, instructions: Sequence[Instruction], seed: int, excluded: Collection[str] = ()
+    ) -> np.ndarray:
+        """Who judges what, shape (instructions, judges), True where the judge is to judge."""
+        if self.assign == "all":
+            return np.tile([name not in excluded for name in self.names], (len(instructions), 1))
+        place = {name: n for n, name in enumerate(self.names)}
+        mask = np.zeros((len(instructions), len(place)), dtype=bool)
+        for row, instruction in enumerate(instructions):
+            for judge in self.assigned(instruction, seed, excluded):
+                mask[row, place[judge.name]] = True
+        return mask
+
     def identity(self) -> Mapping[str, Any]:
         """All that changes a panel preference, for the board's hash."""
+        weights = dict(zip(self.names, self.weights, strict=True)) if self.weights else None
         return {
             "aggregate": self.aggregate,
             "judges": {judge.name: judge.identity() for judge in self.judges},
+            # Left out where it is the rule: boards that were made before hash as they did.
+            **({"assign": self.assign} if self.assign != "all" else {}),
+            **({"weights": weights} if weights else {}),
         }
 
     def check(self, instructions: Sequence[Instruction]) -> None:
@@ -69,17 +130,25 @@ class Panel:
                 )
 
 
-def _majority(votes: np.ndarray) -> np.ndarray:
+def _majority(votes: np.ndarray, _: np.ndarray) -> np.ndarray:
     """1 where more judges prefer output 2 than output 1, 0 where fewer do, else 0.5."""
     balance = np.nansum(np.sign(votes - 0.5), axis=1)
     majority: np.ndarray = (np.sign(balance) + 1) / 2
     return majority
 
 
-_AGGREGATES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "mean": lambda votes: np.nanmean(votes, axis=1),
-    "median": lambda votes: np.nanmedian(votes, axis=1),
+def _weighted(votes: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The weighted mean of the votes that are there."""
+    total = (~np.isnan(votes)) @ weights
+    mean: np.ndarray = np.nan_to_num(votes) @ weights / total
+    return mean
+
+
+_AGGREGATES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "mean": lambda votes, _: np.nanmean(votes, axis=1),
+    "median": lambda votes, _: np.nanmedian(votes, axis=1),
     "majority": _majority,
+    "weighted": _weighted,
 }
 
 
@@ -91,6 +160,8 @@ def panel_preferences(
     aggregate: Aggregate = "mean",
     min_votes: int | Literal["all"] = "all",
     n_orders: Sequence[int] | None = None,
+    weights: Sequence[float] = (),
+    assigned: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """One row a comparison: `preference` (NaN: missing), `low`, `high`, `n_votes`, and one column
     of votes a judge, in the order of `comparison_ids`.
@@ -98,7 +169,10 @@ def panel_preferences(
     `annotations` has the columns comparison_id, annotator, preference (NaN: missing). What it holds
     on other comparisons or of other annotators is left out; a comparison that it does not hold at
     all has every vote missing. `n_orders` is the number of orders that each judge was to be shown
-    (1): an order without a row is missing, too. Raises UserError when `min_votes` is not in 1..judges.
+    (1): an order without a row is missing, too. `weights` are by judge, for `weighted`. `assigned`
+    has the shape (comparisons, judges) and says who was to judge what: everyone everything unless
+    it is given. Where fewer than `min_votes` were to judge, all of them are needed; where nobody
+    was, the preference is missing. Raises UserError when `min_votes` is not in 1..judges.
     """
     shape = (len(comparison_ids), len(judges))
     needed = len(judges) if min_votes == "all" else min_votes
@@ -107,6 +181,7 @@ def panel_preferences(
             f"min_votes must lie in 1..{len(judges)}, the number of judges, or be 'all', "
             f"not {min_votes!r}"
         )
+    asked = np.ones(shape, dtype=bool) if assigned is None else assigned
     row = {comparison: i for i, comparison in enumerate(comparison_ids)}
     column = {judge: j for j, judge in enumerate(judges)}
     at = annotations["comparison_id"].map(row).to_numpy(float)
@@ -115,29 +190,35 @@ def panel_preferences(
     cell = (at[held] * shape[1] + of[held]).astype(int)
     verdicts = annotations["preference"].to_numpy(float)[held]
 
-    count = np.bincount(cell, minlength=shape[0] * shape[1])
+    found = np.bincount(cell, minlength=shape[0] * shape[1])
     wanted = np.tile(np.ones(shape[1]) if n_orders is None else np.asarray(n_orders), shape[0])
-    lost = np.maximum(wanted - count, 0)
+    lost = np.maximum(wanted - found, 0)
 
     def vote(missing: float) -> np.ndarray:
         filled = np.where(np.isnan(verdicts), missing, verdicts)
         total = np.bincount(cell, filled, minlength=shape[0] * shape[1])
         total = total + np.where(lost > 0, lost * missing, 0.0)
-        mean: np.ndarray = total / (count + lost)
-        return mean.reshape(shape)
+        mean: np.ndarray = (total / (found + lost)).reshape(shape)
+        return np.where(asked, mean, np.nan)
 
-    votes, n_votes = vote(np.nan), (~np.isnan(vote(np.nan))).sum(axis=1)
-    enough = n_votes >= needed
-    combine = _AGGREGATES[aggregate]
-    preference = np.full(shape[0], np.nan)
-    if enough.any():
-        preference[enough] = combine(votes[enough])
+    def combined(votes: np.ndarray, where: np.ndarray, otherwise: float) -> np.ndarray:
+        result = np.full(shape[0], otherwise)
+        if where.any():
+            each = np.asarray(weights or np.ones(shape[1]), dtype=float)
+            result[where] = _AGGREGATES[aggregate](votes[where], each)
+        return result
+
+    votes, n_asked = vote(np.nan), asked.sum(axis=1)
+    n_votes = (~np.isnan(votes)).sum(axis=1)
+    anyone = n_asked > 0
+    enough = anyone & (n_votes >= np.minimum(needed, n_asked))
+    preference = combined(votes, enough, np.nan)
     return pd.DataFrame(
         {
             "comparison_id": list(comparison_ids),
             "preference": preference,
-            "low": np.fmin(combine(vote(0.0)), preference),
-            "high": np.fmax(combine(vote(1.0)), preference),
+            "low": np.fmin(combined(vote(0.0), anyone, 0.0), preference),
+            "high": np.fmax(combined(vote(1.0), anyone, 1.0), preference),
             "n_votes": n_votes,
             **{judge: votes[:, j] for judge, j in column.items()},
         }

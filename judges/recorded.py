@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from judges.base import Shown, Verdict
+from judges.calling import Caller, Task
 from judges.errors import UserError
 from judges.records import digest, read_records
 from judges.schema import Comparison, Instruction, Order
@@ -38,6 +39,7 @@ class Recorded:
     """Replays the verdicts of a file."""
 
     VERSION: ClassVar[int] = 1
+    reads_instruction: ClassVar[bool] = False
 
     name: str = "recorded"
     path: str | None = None
@@ -82,7 +84,7 @@ class Recorded:
         """Whether there is any verdict on this generator's answers."""
         return any(generator in (first, second) for _, first, second, _ in self.verdicts)
 
-    def judge(self, shown: Sequence[Shown]) -> Iterator[Verdict]:
+    def judge(self, shown: Sequence[Shown], caller: Caller, task: Task) -> Iterator[Verdict]:
         for view in shown:
             preference, error = self._find(view.comparison, view.order)
             if preference is not None and view.order == "swapped":

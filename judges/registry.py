@@ -1,29 +1,63 @@
-"""From names and TOML to judges and panels. A judge kind is named here and nowhere else."""
+"""From names and TOML to judges and panels. A judge kind is named here and nowhere else.
+
+A panel file has a table `[[judges]]` for each judge: its `kind`, and the fields of that kind's
+class. A judge file is one such table by itself: a new judge of a kind that there is takes no code.
+"""
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, Field, fields
 from importlib import import_module, resources
-from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from math import isfinite
+from pathlib import Path, PurePath
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from judges.base import Judge
 from judges.errors import UserError
-from judges.panel import Panel
+from judges.panel import MAX_NAME, Panel
+from judges.panel_files import SLOT, line_of, served
 
 KINDS = {
     "checklist": "judges.checklist:Checklist",
     "heuristic": "judges.heuristic:Heuristic",
     "recorded": "judges.recorded:Recorded",
+    "pairwise": "judges.pairwise:Pairwise",
+    "pairwise_logprob": "judges.pairwise_logprob:PairwiseLogprob",
+    "pointwise": "judges.pointwise:Pointwise",
+    "checklist_llm": "judges.checklist_llm:ChecklistLLM",
+    "reward_model": "judges.reward_model:RewardModel",
+    "alpaca_eval": "judges.alpaca_eval_config:AlpacaEvalConfig",
 }
 """Kind of judge → module and class. The class's fields are the keys of its table in a panel."""
 
-SPEC_FIELD = {"heuristic": "rule", "recorded": "path"}
+ASKING = ("pairwise", "pairwise_logprob", "pointwise", "checklist_llm")
+"""The kinds that ask a language model by a prompt of ours."""
+
+SPEC_FIELD = {
+    "heuristic": "rule",
+    "recorded": "path",
+    **dict.fromkeys(ASKING, "model"),
+    "reward_model": "model",
+    "alpaca_eval": "path",
+}
 """The field that the part after the slash of a judge's short name fills: heuristic/longest."""
 
+EXAMPLES = {
+    "heuristic": "heuristic/longest|shortest|random",
+    "recorded": "recorded/FILE",
+    **{kind: f"{kind}/MODEL" for kind in ASKING},
+    "reward_model": "reward_model/PATH",
+    "alpaca_eval": "alpaca_eval/FOLDER",
+}
 
+PANEL_KEYS = ("aggregate", "assign", "judges", "note", "schema_version")
+_PROVIDERS = ("openai", "anthropic", "openai-api", "vllm", "hf", "fake")
+
+
+# ------------------------------------------------------------------------------------- one judge
 def make_judge(table: Mapping[str, Any], folder: Path) -> Judge:
     """A judge from its table in a panel file; paths are seen from `folder`.
 
@@ -31,69 +65,167 @@ def make_judge(table: Mapping[str, Any], folder: Path) -> Judge:
     """
     settings = dict(table)
     kind = settings.pop("kind", None)
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise UserError(f"unknown judge kind {kind!r}; known: {', '.join(KINDS)}")
-    module, name = KINDS[kind].split(":")
-    cls = getattr(import_module(module), name)
-    known = [field for field in fields(cls) if field.name != "folder"]
-    names = [field.name for field in known]
-    if unknown := sorted(set(settings) - set(names)):
+    known = judge_fields(kind)
+    if unknown := sorted(set(settings) - set(known)):
         raise UserError(
-            f"judge kind {kind!r}: unknown key {unknown[0]!r}; known: {', '.join(names)}"
+            f"judge kind {kind!r}: unknown key {unknown[0]!r}; known: {', '.join(known)}"
         )
-    missing = [f.name for f in known if f.default is MISSING and f.name not in settings]
+    cls = _judge_class(kind)
+    hints = get_type_hints(cls)
+    if "model" in hints and isinstance(model := settings.get("model"), str):
+        if slot := SLOT.fullmatch(model):
+            raise UserError(
+                f"the panel leaves its model {slot[1]!r} open; say which it is: --judge-model "
+                f"{slot[1]}=MODEL, for example {slot[1]}=openai/NAME"
+            )
+        settings.setdefault("name", default_name(kind, model))
+    missing = [f.name for f in known.values() if _is_needed(f) and f.name not in settings]
     if missing:
         raise UserError(f"judge kind {kind!r}: missing key {missing[0]!r}")
-    hints = get_type_hints(cls)
     for key, value in settings.items():
         _check_type(f"judge kind {kind!r}: {key}", hints[key], value)
+        if "model" in hints:
+            _check_range(f"judge kind {kind!r}: {key}", key, value)
     if "folder" in hints:
         settings["folder"] = folder
     judge: Judge = cls(**settings)
     return judge
 
 
+def judge_fields(kind: object) -> dict[str, Field[Any]]:
+    """Key → field of a judge's table; raises UserError for an unknown kind."""
+    cls = _judge_class(kind)
+    return {field.name: field for field in fields(cls) if field.init and field.name != "folder"}
+
+
+def default_name(kind: str, model: str) -> str:
+    """What a judge is called that is given no name: its kind and model, of a folder its end."""
+    provider, slash, rest = model.partition("/")
+    if provider not in _PROVIDERS:
+        provider, slash, rest = "", "", model
+    parts = [part for part in PurePath(rest).parts if part not in ("/", ".", "..")][-2:]
+    return f"{kind}/{provider}{slash}{'/'.join(parts)}"[:MAX_NAME]
+
+
+def _judge_class(kind: object) -> type[Any]:
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise UserError(f"unknown judge kind {kind!r}; known: {', '.join(KINDS)}")
+    module, name = KINDS[kind].split(":")
+    cls: type[Any] = getattr(import_module(module), name)
+    return cls
+
+
+def _is_needed(field: Field[Any]) -> bool:
+    return field.default is MISSING and field.default_factory is MISSING
+
+
 def _check_type(what: str, hint: Any, value: object) -> None:
-    choices = get_args(hint)
-    if choices and all(isinstance(choice, str) for choice in choices):
-        if value not in choices:
-            raise UserError(f"{what} must be one of {', '.join(choices)}, not {value!r}")
-        return
-    allowed = choices or (hint,)
-    fits = isinstance(value, allowed) or (float in allowed and isinstance(value, int))
-    if not fits or (isinstance(value, bool) and bool not in allowed):
-        wanted = " or ".join(t.__name__ for t in allowed if t is not type(None))
-        raise UserError(f"{what} must be of type {wanted}, not {value!r}")
+    """Raises UserError for a value of another type than the field's."""
+    if get_origin(hint) is Literal and not _fits(hint, value):
+        choices = ", ".join(map(str, get_args(hint)))
+        raise UserError(f"{what} must be one of {choices}, not {value!r}")
+    if not _fits(hint, value):
+        raise UserError(f"{what} must be of type {_spelt(hint)}, not {value!r}")
+    if isinstance(value, float) and not isfinite(value):
+        raise UserError(f"{what} must lie in the range of numbers, not {value!r}")
 
 
+def _check_range(what: str, key: str, value: Any) -> None:
+    """Raises UserError for a parameter that no language model takes."""
+    if key == "temperature" and value < 0:
+        raise UserError(f"{what} must not lie below 0, as {value!r} does")
+    if key == "top_p" and not 0 < value <= 1:
+        raise UserError(f"{what} must lie above 0 and not above 1, not {value!r}")
+    if key == "max_tokens" and value < 1:
+        raise UserError(f"{what} must be 1 or more, not {value!r}")
+
+
+def _fits(hint: Any, value: object) -> bool:
+    """Whether a value as TOML holds it can be a field of this type."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return True
+    if origin is Literal:
+        return any(type(value) is type(choice) and value == choice for choice in inner)
+    if origin in (Union, UnionType):
+        return any(_fits(one, value) for one in inner)
+    if origin is not None and issubclass(origin, Mapping):
+        return isinstance(value, dict) and all(_fits(inner[1], v) for v in value.values())
+    if origin is not None and issubclass(origin, Sequence):
+        return isinstance(value, list) and all(_fits(inner[0], v) for v in value)
+    if hint in (int, float):
+        return isinstance(value, int | hint) and not isinstance(value, bool)
+    return isinstance(value, str if hint is Path else hint)
+
+
+def _spelt(hint: Any) -> str:
+    """A type in words: the None of an optional key cannot be written in TOML."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return " or ".join(_spelt(one) for one in inner if one is not type(None))
+    if origin is not None:
+        names = ", ".join(_spelt(one) for one in inner if one is not Ellipsis)
+        return f"{origin.__name__}[{names}]"
+    return "str" if hint is Path else getattr(hint, "__name__", str(hint))
+
+
+# ----------------------------------------------------------------------- judges by name and by file
 def judge_table(spec: str) -> dict[str, Any]:
-    """The panel table of a judge's short name: `checklist`, `heuristic/longest`, `recorded/FILE`."""
+    """The panel table of a judge's short name (`checklist`, `heuristic/longest`, `pairwise/MODEL`,
+    …), or of a judge file, whose paths become ones that hold from anywhere."""
+    if spec.endswith(".toml"):
+        return read_judge(Path(spec))
     kind, _, rest = spec.partition("/")
     if kind not in KINDS:
-        raise UserError(f"unknown judge {spec!r}; known kinds: {', '.join(known_specs())}")
+        raise UserError(
+            f"unknown judge {spec!r}; known kinds: {', '.join(known_specs())}; or a judge file, "
+            "NAME.toml"
+        )
     if bool(rest) != (kind in SPEC_FIELD):
         raise UserError(f"judge {spec!r}: write it as {' or '.join(known_specs(kind))}")
-    return {"kind": kind} | ({SPEC_FIELD[kind]: rest} if rest else {})
+    table: dict[str, Any] = {"kind": kind}
+    if kind in ASKING:
+        # Written out, so that whoever has a server that refuses it sees what to delete.
+        return table | served(rest) | {"temperature": 0.0}
+    return table | ({SPEC_FIELD[kind]: rest} if rest else {})
 
 
 def known_specs(only: str | None = None) -> list[str]:
     """How the judges' short names are written, or that of one kind."""
-    examples = {"heuristic": "heuristic/longest|shortest|random", "recorded": "recorded/FILE"}
-    return [examples.get(kind, kind) for kind in KINDS if only in (None, kind)]
+    return [EXAMPLES.get(kind, kind) for kind in KINDS if only in (None, kind)]
 
 
+def read_judge(path: Path) -> dict[str, Any]:
+    """The table of a judge file; the files that it names are seen from its folder."""
+    table = _read_toml(path)
+    table.pop("schema_version", None)
+    if "judges" in table:
+        raise UserError(f"{path} is a file of a panel: give it with --panel")
+    if "kind" not in table:
+        raise UserError(f"{path}: a judge needs a `kind`; known: {', '.join(KINDS)}")
+    table.setdefault("name", path.stem)
+    return table | {key: str(path.parent / value) for key, value in named_files(table).items()}
+
+
+def named_files(table: Mapping[str, Any]) -> dict[str, str]:
+    """Key → path of the files that a judge's table names: its prompt, its verdicts, its folder."""
+    found = {}
+    if isinstance(prompt := table.get("prompt"), str) and prompt.endswith(".toml"):
+        found["prompt"] = prompt
+    if isinstance(path := table.get("path"), str):
+        found["path"] = path
+    return found
+
+
+# ---------------------------------------------------------------------------------------- panels
 def read_panel(path: Path) -> dict[str, Any]:
-    """A panel file as a dict: `aggregate`, and `judges`, a list of tables.
+    """A panel file as a dict: `aggregate`, `assign`, `note`, and `judges`, a list of tables.
 
     Raises UserError for broken TOML, an unknown key, or no judges.
     """
-    try:
-        panel = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid TOML ({error})") from None
-    known = {"schema_version", "aggregate", "judges"}
-    if unknown := sorted(set(panel) - known):
-        raise UserError(f"{path}: unknown key {unknown[0]!r}; known: {', '.join(sorted(known))}")
+    panel = _read_toml(path)
+    if unknown := sorted(set(panel) - set(PANEL_KEYS)):
+        raise UserError(f"{path}: unknown key {unknown[0]!r}; known: {', '.join(PANEL_KEYS)}")
     judges = panel.get("judges")
     if (
         not isinstance(judges, list)
@@ -104,12 +236,38 @@ def read_panel(path: Path) -> dict[str, Any]:
     return panel
 
 
-def make_panel(panel: Mapping[str, Any], folder: Path) -> Panel:
-    """The panel of a panel file's content; paths in it are seen from `folder`."""
-    judges: Sequence[Mapping[str, Any]] = panel["judges"]
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid TOML ({error})") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def make_panel(panel: Mapping[str, Any], folder: Path, file: Path | None = None) -> Panel:
+    """The panel of a panel file's content; paths in it are seen from `folder`.
+
+    A complaint about a judge names its line, where the content came from `file`.
+    """
+    judges, weights = [], []
+    for n, table in enumerate(panel["judges"]):
+        own = {key: value for key, value in table.items() if key != "weight"}
+        weight = table.get("weight", 1)
+        try:
+            judges.append(make_judge(own, folder))
+            _check_type("weight", float, weight)
+        except UserError as error:
+            line = line_of(file, n, "kind") if file else None
+            raise UserError(f"{file}, line {line}: {error}" if line else str(error)) from None
+        weights.append(float(weight))
+    aggregate = panel.get("aggregate", "mean")
+    is_weighted = aggregate == "weighted" or any("weight" in table for table in panel["judges"])
     return Panel(
-        judges=tuple(make_judge(table, folder) for table in judges),
-        aggregate=panel.get("aggregate", "mean"),
+        judges=tuple(judges),
+        aggregate=aggregate,
+        weights=tuple(weights) if is_weighted else (),
+        assign=panel.get("assign", "all"),
     )
 
 

@@ -81,6 +81,10 @@ class Output:
     """Characters, where the text itself was not published and `text` is empty."""
     prompt: str | None = None
     """Digest of the instruction that was answered, where it is known."""
+    served: str | None = None
+    """The name that the server gave the model that answered."""
+    cost_usd: float | None = None
+    """What the call cost when it was made; None: no server was asked, or its price is not known."""
 
     @property
     def characters(self) -> int:
@@ -121,6 +125,10 @@ class Annotation:
     preference: float | None
     error: str | None = None
     digest: str | None = None
+    cost_usd: float | None = None
+    """What the calls behind the verdict cost when they were made; None: no call, or no price."""
+    served: str | None = None
+    """The name that the server gave the model that judged."""
 
 
 def _digest(texts: list[Any]) -> str:

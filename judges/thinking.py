@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 _BEGIN = r"(<think>|<thinking>|\[THINK\])"
@@ -63,6 +65,25 @@ def split_thinking(text: str, opened: bool) -> Split:
             return Split(_join([*thoughts, rest]), "", False)
         thoughts.append(rest[: end.start()])
         rest, inside = rest[end.end() :], False
+
+
+def answer_begins(
+    tokens: Sequence[int], decode: Callable[[Sequence[int]], str], opened: bool
+) -> int | None:
+    """The place of the first token that is part of the answer; None where there is no answer.
+
+    It is the first of all in a completion without thinking.
+    """
+    whole = split_thinking(decode(tokens), opened)
+    if not tokens or not whole.finished:
+        return None
+    if not whole.reasoning and not opened and decode(tokens) == whole.answer:
+        return 0
+    counts = range(1, len(tokens) + 1)
+    at = bisect_left(
+        counts, True, key=lambda n: bool(split_thinking(decode(tokens[:n]), opened).answer)
+    )
+    return at if at < len(tokens) else None
 
 
 def _join(thoughts: list[str]) -> str:

@@ -19,12 +19,14 @@ from typing import Any
 import tomli_w
 from pydantic import TypeAdapter
 
+from judges.alpaca_eval_config import AlpacaEvalConfig
 from judges.base import stable_fraction
 from judges.errors import UserError
 from judges.panel import Panel
+from judges.panel_files import panel_toml
 from judges.recorded import Recorded
 from judges.records import digest, to_line, validated
-from judges.registry import make_panel, read_panel
+from judges.registry import make_panel, named_files, read_panel
 from judges.schema import Comparison, Instruction, Output
 from leaderboard.calibration import (
     CalibrationFile,
@@ -141,8 +143,8 @@ def load_board(
         require_all(outputs, instructions, f"reference {reference!r} of board {path.name}")
     panel = _read_panel(path, instructions)
     votes = settings.min_votes
-    if votes != "all" and not 1 <= votes <= len(panel.judges):
-        raise UserError(f'{file}: min_votes must be "all" or 1 to {len(panel.judges)}, not {votes}')
+    if votes != "all" and not 1 <= votes <= panel.votes:
+        raise UserError(f'{file}: min_votes must be "all" or 1 to {panel.votes}, not {votes}')
     ids = [instruction.id for instruction in instructions]
     lc_alpaca_eval = read_lc_alpaca_eval(path, ids)
     calibration = read_calibration(path, ids) if calibrated else None
@@ -207,13 +209,20 @@ def _read_panel(folder: Path, instructions: Sequence[Instruction]) -> Panel:
     """The panel of a board's folder, whose judges can judge all and read nothing outside it."""
     file = folder / "panel.toml"
     require_file(file)
-    panel = make_panel(read_panel(file), folder)
+    table = read_panel(file)
+    for judge in table["judges"]:
+        for key, path in named_files(judge).items():
+            if not _is_inside(path, folder):
+                raise UserError(
+                    f"{file}: the {key} {path!r} must lead to a file in the board's folder, and "
+                    "be written as seen from there"
+                )
+    panel = make_panel(table, folder, file)
     for judge in panel.judges:
-        if isinstance(judge, Recorded) and judge.path and not _is_inside(judge.path, folder):
-            raise UserError(
-                f"{file}: the path {judge.path!r} must lead to a file in the board's folder, and "
-                "be written as seen from there"
-            )
+        # An evaluator config names a file of its own.
+        named = judge.files().values() if isinstance(judge, AlpacaEvalConfig) else ()
+        if not all(path.resolve().is_relative_to(folder.resolve()) for path in named):
+            raise UserError(f"{file}: judge {judge.name} reads a file outside the board's folder")
     panel.check(instructions)
     return panel
 
@@ -225,8 +234,10 @@ def _is_inside(path: str, folder: Path) -> bool:
 
 
 # -------------------------------------------------------------------------------------- hashing
-_NOT_PINNED = ("title", "note", "headline")
-"""The headline is in the hash of the columns: another one changes no verdict."""
+_NOT_PINNED = ("title", "note", "headline", "drift", "max_cost_usd", "parent")
+"""None of these changes a verdict; the headline is in the hash of the columns."""
+_AS_EVER = {"self_judging": "flag"}
+"""Settings that came later → what a board that does not name them does: both hash alike."""
 
 
 def content_hashes(
@@ -244,7 +255,13 @@ def content_hashes(
         for name, outputs in references.items()
     }
     return {
-        "settings": digest({k: v for k, v in settings.items() if k not in _NOT_PINNED}),
+        "settings": digest(
+            {
+                key: value
+                for key, value in settings.items()
+                if key not in _NOT_PINNED and _AS_EVER.get(key, ...) != value
+            }
+        ),
         "evalset": digest(list(instructions)),
         "references": digest(texts),
         "panel": digest(panel.identity()),
@@ -307,8 +324,7 @@ def write_board(
                 folder / "references" / f"{reference}.jsonl",
                 [outputs[instruction.id] for instruction in instructions],
             )
-        panel_toml = tomli_w.dumps({"schema_version": 1, **panel_table})
-        (folder / "panel.toml").write_text(panel_toml, encoding="utf-8")
+        (folder / "panel.toml").write_text(panel_toml(panel_table), encoding="utf-8")
         panel = _read_panel(folder, instructions)
         # Every setting, defaults too: a later version's defaults must not matter.
         written = _without_none(asdict(settings))

@@ -16,8 +16,11 @@ from leaderboard.comparison import compare_in
 from leaderboard.controls import ControlResult, describe_controls
 from leaderboard.planning import board_resolution
 from leaderboard.results import Row
+from leaderboard.self_judging import told
 from leaderboard.standings import Standings
 
+FEW_JUDGES = 3
+"""With more judges, their flips are one line."""
 FLOOR = 0.1
 """A win rate below this, or above 1 less this, is out of a board's range."""
 
@@ -52,6 +55,10 @@ def card(
         lines += _neighbours(board, table, name)
     lines += _out_of_range(board, name, rate["value"], table)
     lines.append(_judged(summary, "" if is_plain else "the win rate "))
+    lines += _flips(board, summary)
+    if kin := summary.get("self_judging"):
+        reasons = "; ".join(f"{judge}: {why}" for judge, why in kin.items())
+        lines.append(_folded(f"judges of its own: {reasons}; {told(board.settings.self_judging)}"))
     length = answers["mean_characters"]
     lines.append(
         f"  answers: {answers['n']}, of them {answers['n_empty']} empty and "
@@ -178,6 +185,25 @@ def _has_texts(board: Board, model: str) -> bool:
     except (UserError, OSError):
         return False
     return any(output.text for output in outputs.values())
+
+
+def _flips(board: Board, summary: dict[str, Any]) -> list[str]:
+    """A line for each judge that was shown both orders, or one for many."""
+    found = summary.get("flips", {})
+    lines = []
+    for judge, of in found.items():
+        whose = f" ({judge})" if len(board.panel.judges) > 1 else ""
+        line = f"  flips{whose}: {of['n_flipped']} of {of['n_decided']} decided pairs"
+        if of["n_decided"]:
+            line += f" ({100 * of['n_flipped'] / of['n_decided']:.1f} %)"
+        lines.append(f"{line}, {of['n_tied']} ties apart" if of["n_tied"] else line)
+    shares = [100 * of["n_flipped"] / of["n_decided"] for of in found.values() if of["n_decided"]]
+    if len(lines) <= FEW_JUDGES or not shares:
+        return lines[:FEW_JUDGES]
+    return [
+        f"  flips: {min(shares):.1f} to {max(shares):.1f} % of the decided pairs, by judge; "
+        f"leaderboard show {board.name} --judges"
+    ]
 
 
 def _judged(summary: dict[str, Any], of: str) -> str:

@@ -17,7 +17,7 @@ from leaderboard.standings import board_rows
 from leaderboard.summary import judged_on, summarise
 
 DERIVED = (
-    "is_partial", "is_publishable", "win_rate", "columns", "categories", "judges", "verdicts",
+    "is_partial", "is_publishable", "win_rate", "columns", "categories", "judges", "flips", "verdicts",
     "answers",
 )  # fmt: skip
 """What of a summary follows from the row's files and the board."""
@@ -61,7 +61,9 @@ def _faults(
     limit = summary["answers"]["n"] if summary["is_partial"] else 0
     instructions = board.first(limit or None)
     derived = summarise(board, row, instructions, outputs, references)
-    wrong = [key for key in DERIVED if not _same(summary.get(key), derived[key])]
+    # A summary that an earlier version wrote has no flips.
+    keys = [key for key in DERIVED if key != "flips" or key in summary]
+    wrong = [key for key in keys if not _same(summary.get(key), derived[key])]
     known = [i for i in instructions if i.id in outputs and outputs[i.id].length is None]
     comparisons = board.comparisons(known, outputs, row.name, references)
     digests = {comparison.id: comparison.digest for comparison in comparisons}

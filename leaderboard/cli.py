@@ -26,6 +26,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "show": ("leaderboard.commands.show:Show", "print a board's table"),
         "compare": ("leaderboard.commands.compare:Compare", "rows, or answers: which is better?"),
         "report": ("leaderboard.commands.report:Report", "write a board as one HTML file"),
+        "cost": ("leaderboard.commands.cost:Cost", "what were models paid for?"),
     },
     "Boards": {
         "board new": ("leaderboard.commands.board:New", "make a board of your own prompts"),
@@ -36,6 +37,13 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
             "freeze what length control needs",
         ),
         "board import": ("leaderboard.commands.board:Import", "make a board of others' verdicts"),
+    },
+    "Judges": {
+        "judges": ("leaderboard.commands.judges:Judges", "which judges are there, at what price?"),
+        "annotate": (
+            "leaderboard.commands.annotate:Annotate",
+            "have pairs of answers judged, to train on",
+        ),
         "plan": ("leaderboard.commands.plan:PlanBoard", "which differences can a board show?"),
     },
 }

@@ -13,13 +13,14 @@ from typing import Any, Literal
 
 from filelock import FileLock
 
+from judges.calling import Caller
 from judges.errors import UserError
 from judges.records import digest
-from judges.schema import Instruction, Output
+from judges.schema import Comparison, Instruction, Output
 from leaderboard import __version__
 from leaderboard.boards import Board
 from leaderboard.columns import board_columns
-from leaderboard.judging import judge_row
+from leaderboard.judging import judge_rows
 from leaderboard.results import Manifest, Row
 from leaderboard.settings import Column
 from leaderboard.statistics.lc_joint import MAX_GAIN
@@ -101,7 +102,7 @@ class ControlResult:
         return self.outcome == "passed"
 
 
-def run_controls(board: Board, watch: Watch) -> list[ControlResult]:
+def run_controls(board: Board, watch: Watch, caller: Caller | None = None) -> list[ControlResult]:
     """Judge those of the board's controls that are not judged yet, and say how all fared.
 
     A board whose verdicts are recorded has none; one whose instructions have no gold answers goes
@@ -109,25 +110,54 @@ def run_controls(board: Board, watch: Watch) -> list[ControlResult]:
     """
     if board.is_recorded:
         return []
-    if _unjudged(board):
+    if _unjudged(board) and not (caller is not None and caller.stopped):
         (board.path / "controls").mkdir(exist_ok=True)
         # Two runs that come here at once take turns; the second finds nothing left to do.
         with FileLock(board.path / "controls" / ".lock"):
-            for name, outputs in _unjudged(board).items():
-                row, references = control_row(board, name), board.settings.references[:1]
-                comparisons = board.comparisons(board.instructions, outputs, name, references)
-                row.write_manifest(_manifest(name, outputs))
-                judge_row(board, row, comparisons, watch)
-                row.write_summary(summarise(board, row, board.instructions, outputs, references))
+            left = _unjudged(board)
+            work = control_comparisons(board, left)
+            for row, _ in work:
+                row.write_manifest(_manifest(row.name, left[row.name]))
+            judge_rows(board, work, watch, caller, "controls")
+            instructions, references = control_items(board), board.settings.references[:1]
+            for row, _ in work:
+                answers = {i.id: left[row.name][i.id] for i in instructions}
+                row.write_summary(summarise(board, row, instructions, answers, references))
     return control_results(board)
 
 
+def control_items(board: Board) -> tuple[Instruction, ...]:
+    """The instructions that controls are judged on: all, or as many as the board says."""
+    return board.first(board.settings.control_items)
+
+
+def control_comparisons(
+    board: Board, controls: Mapping[str, Mapping[str, Output]]
+) -> list[tuple[Row, list[Comparison]]]:
+    """The row of each control and what its judges are shown: its answers beside the first
+    reference's."""
+    instructions, references = control_items(board), board.settings.references[:1]
+    return [
+        (control_row(board, name), board.comparisons(instructions, outputs, name, references))
+        for name, outputs in controls.items()
+    ]
+
+
+def unjudged_controls(board: Board) -> list[tuple[Row, list[Comparison]]]:
+    """What is left to be judged of the board's controls; nothing where verdicts are recorded."""
+    return [] if board.is_recorded else control_comparisons(board, _unjudged(board))
+
+
 def _unjudged(board: Board) -> dict[str, dict[str, Output]]:
-    """The answers of the controls that can be made, but are not judged on this board yet."""
+    """The answers of the controls that can be made, but are not judged on this board yet, or whose
+    verdicts have gaps."""
     left = {}
     for name, control in CONTROLS.items():
         outputs = control_outputs(board, name, control)
-        if outputs is not None and _summary(board, name, outputs) is None:
+        if outputs is None:
+            continue
+        summary = _summary(board, name, outputs)
+        if summary is None or summary["verdicts"]["n_missing"]:
             left[name] = outputs
     return left
 

@@ -12,19 +12,19 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from judges.base import Orders
+from judges.calling import Caller
 from judges.errors import UserError
-from judges.recorded import Recorded
 from judges.records import digest, to_line, validated
-from judges.registry import judge_table, known_specs, make_panel, packaged_panels, read_panel
 from judges.schema import Instruction, Output
 from leaderboard.answers import read_answers
+from leaderboard.board_panel import board_panel, new_panel
 from leaderboard.boards import Board, load_board, write_board
 from leaderboard.evalset import check_instruction
 from leaderboard.generate import generate_answers
-from leaderboard.models import AnswersFile, LocalModel, parse_model_args, resolve, row_name
+from leaderboard.models import AnswersFile, LanguageModel, parse_model_args, resolve, row_name
 from leaderboard.results import Row
-from leaderboard.settings import Settings
-from leaderboard.user_files import check_name, read_rows
+from leaderboard.settings import SelfJudging, Settings
+from leaderboard.user_files import SUFFIXES, check_name, read_rows
 from leaderboard.watch import SILENT, Watch
 
 PROMPT_COLUMNS = ("messages", "instruction", "prompt", "query", "question")
@@ -46,9 +46,14 @@ class Recipe:
     judges: Sequence[str] = ()
     panel: str | None = None
     """A packaged panel's name, or a panel file."""
+    judge_models: Sequence[str] = ()
+    """Models for what a panel leaves open: SLOT=MODEL, or MODEL for all."""
+    self_judging: SelfJudging | None = None
     orders: Orders | None = None
     private: bool = False
     model_args: str | None = None
+    base_url: str | None = None
+    """Where a reference model openai-api/NAME is served."""
 
 
 def create_board(recipe: Recipe, results: Path, watch: Watch = SILENT) -> Board:
@@ -80,7 +85,13 @@ def create_board(recipe: Recipe, results: Path, watch: Watch = SILENT) -> Board:
     settings = replace(settings, headline="win_rate")  # the new board is not calibrated yet
     if recipe.orders is not None:
         settings = replace(settings, orders=recipe.orders)
-    panel, files = _panel(recipe, source, instructions, settings.orders)
+    if recipe.self_judging is not None:
+        settings = replace(settings, self_judging=recipe.self_judging)
+    wanted, folder = new_panel(
+        source, judges=recipe.judges, panel=recipe.panel, models=recipe.judge_models
+    )
+    panel = board_panel(wanted, folder, instructions, settings.orders)
+    files = dict(panel.files)
     # Named by what is asked: an interrupted run is taken up only for the same instructions.
     unfinished = results / f".{recipe.name}.{digest(list(instructions))[7:15]}"
     references = _references(recipe, source, instructions, settings, unfinished, watch)
@@ -89,7 +100,7 @@ def create_board(recipe: Recipe, results: Path, watch: Watch = SILENT) -> Board:
     # Such rows are about their own prompts and references only.
     if published and published.is_file() and not (recipe.prompts or recipe.references):
         files["published.csv"] = published
-    write_board(path, settings, instructions, references, panel, files)
+    write_board(path, settings, instructions, references, panel.table, files)
     shutil.rmtree(unfinished, ignore_errors=True)
     return load_board(recipe.name, results)
 
@@ -182,52 +193,6 @@ def _decoded(value: object, where: str) -> Any:
         raise UserError(f"{where}: not valid JSON in a cell ({error})") from None
 
 
-def _panel(
-    recipe: Recipe, source: Board | None, instructions: Sequence[Instruction], orders: Orders
-) -> tuple[dict[str, Any], dict[str, Path | str]]:
-    """The content of panel.toml, and the files of verdicts that have to come along.
-
-    Raises UserError for a panel that cannot judge, before a reference model is asked anything.
-    """
-    if recipe.judges and recipe.panel:
-        raise UserError("give --judge or --panel, not both")
-    if recipe.judges:
-        base, panel = Path(), {"judges": [judge_table(spec) for spec in recipe.judges]}
-    elif recipe.panel:
-        packaged = packaged_panels()
-        file = packaged.get(recipe.panel, Path(recipe.panel))
-        if not file.is_file():
-            raise UserError(
-                f"no panel {recipe.panel!r}; packaged: {', '.join(packaged)}, or give a file"
-            )
-        base, panel = file.parent, read_panel(file)
-    elif source is not None:
-        base, panel = source.path, read_panel(source.path / "panel.toml")
-    else:
-        raise UserError(f"say who judges: --judge {', '.join(known_specs())}; or --panel PANEL")
-    recorded = [t for t in panel["judges"] if t.get("kind") == "recorded" and t.get("path")]
-    for table in recorded:
-        table.setdefault("name", f"recorded/{Path(str(table['path'])).stem}")
-    judges = make_panel(panel, base)
-    judges.check(instructions)
-    judges.identity()  # reads the files of verdicts
-    for judge in judges.judges:
-        one_order = isinstance(judge, Recorded) and judge.sees_order and not judge.has_both_orders
-        if one_order and orders == "both":
-            raise UserError(
-                f"judge {judge.name}: no pair has verdicts in both orders; use --orders fixed or "
-                "record both orders"
-            )
-    files: dict[str, Path | str] = {}
-    for table in recorded:
-        verdicts = base / table["path"]
-        table["path"] = f"verdicts/{verdicts.name}"
-        if table["path"] in files:
-            raise UserError(f"two files of recorded verdicts are called {verdicts.name}")
-        files[table["path"]] = verdicts
-    return panel, files
-
-
 def _references(
     recipe: Recipe,
     source: Board | None,
@@ -245,27 +210,31 @@ def _references(
         if source is None or recipe.prompts is not None:
             raise UserError("say what to compare with: --reference MODEL_OR_FILE")
         return dict(source.references)
-    chosen: dict[str, Mapping[str, Output] | LocalModel] = {}
+    chosen: dict[str, Mapping[str, Output] | LanguageModel] = {}
     for spec in recipe.references:
-        model = resolve(spec, parse_model_args(recipe.model_args) if _is_local(spec) else {})
+        args = {} if _is_file(spec) else parse_model_args(recipe.model_args)
+        model = resolve(spec, args, base_url=None if _is_file(spec) else recipe.base_url)
         outputs, generator = (
             read_answers(model.path, instructions) if isinstance(model, AnswersFile) else ({}, None)
         )
         name = row_name(model, None, generator)
         if name in chosen:
             raise UserError(f"two references are called {name!r}")
-        chosen[name] = model if isinstance(model, LocalModel) else outputs
+        chosen[name] = model if isinstance(model, LanguageModel) else outputs
     # Models write only now that everything else is known to be right.
     references: dict[str, Mapping[str, Output]] = {}
     for name, answers in chosen.items():
-        if isinstance(answers, LocalModel):
-            row, origin, llm = Row(unfinished / name), f"model {name}", answers.load()
-            sampling = settings.sampling
-            generate_answers(row, origin, llm, instructions, sampling, watch, overwrite=True)
+        if isinstance(answers, LanguageModel):
+            row, sampling = Row(unfinished / name), settings.sampling
+            with Caller.default() as caller:
+                generate_answers(
+                    row, answers, instructions, sampling, watch, overwrite=True, caller=caller
+                )
             answers = row.outputs()
         references[name] = {i: replace(o, generator=name) for i, o in answers.items()}
     return references
 
 
-def _is_local(spec: str) -> bool:
-    return spec.startswith(("hf/", "fake/")) or Path(spec).is_dir()
+def _is_file(spec: str) -> bool:
+    path = Path(spec)
+    return path.suffix.lower() in SUFFIXES and not path.is_dir()

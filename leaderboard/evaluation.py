@@ -6,10 +6,12 @@ Every stage reads what the one before left on disk, so that any of them can run 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from judges.calling import Caller
 from judges.errors import UserError
 from judges.recorded import Recorded
 from judges.schema import Instruction, Output
@@ -22,13 +24,14 @@ from leaderboard.generate import generate_answers, require_own_prompts, store_an
 from leaderboard.judging import judge_row
 from leaderboard.models import (
     AnswersFile,
-    LocalModel,
+    LanguageModel,
     Model,
     StoredRow,
     given_name,
     resolve,
     row_name,
 )
+from leaderboard.preflight import check_all_judges, check_needed_judges
 from leaderboard.results import Row, Status
 from leaderboard.standings import Standings, write_leaderboard
 from leaderboard.summary import summarise
@@ -45,10 +48,17 @@ class Evaluation:
     controls: Sequence[ControlResult] = ()
     standings: Standings | None = None
     card: str = ""
+    stopped: bool = False
+    """The budget was used up before everything was judged."""
 
     @property
     def is_publishable(self) -> bool:
         return self.summary is None or bool(self.summary["is_publishable"])
+
+    @property
+    def exit_code(self) -> int:
+        """0 done; 3 not publishable; 4 stopped at the budget."""
+        return 4 if self.stopped else 0 if self.is_publishable else 3
 
 
 def evaluate(  # noqa: PLR0913 - one argument a flag of `eval`
@@ -61,16 +71,20 @@ def evaluate(  # noqa: PLR0913 - one argument a flag of `eval`
     limit: int | None = None,
     only: Literal["generate", "judge"] | None = None,
     model_args: Mapping[str, str] | None = None,
+    base_url: str | None = None,
+    max_cost: float | None = None,
     overwrite: bool = False,
     watch: Watch = SILENT,
+    caller: Caller | None = None,
 ) -> Evaluation:
     """Run a model, or take its answers from a file, and put them on a board.
 
     `limit` evaluates so many instructions; such a row is partial and unranked, and a later full
     run takes up its answers and verdicts. `only` stops after the answers, or starts from those
-    that are stored. `overwrite` replaces the answers of a row of the same name that were made
-    otherwise. Raises UserError for everything that the caller can put right; what was done by
-    then is kept.
+    that are stored. `max_cost` (USD) stops the run when so much is spent; what was paid for is
+    kept. `overwrite` replaces the answers of a row of the same name that were made otherwise.
+    `caller` calls models for several evaluations. Raises UserError for everything that can be put
+    right; what was done by then is kept.
     """
     if limit is not None and limit < 1:
         raise UserError(f"--limit {limit}: a positive number is needed")
@@ -78,7 +92,7 @@ def evaluate(  # noqa: PLR0913 - one argument a flag of `eval`
         raise UserError(f"--group {group!r}: control characters cannot be part of a name")
     loaded = load_board(board, results)
     stored = loaded.path if only == "judge" else None
-    chosen = resolve(model, model_args or {}, stored=stored)
+    chosen = resolve(model, model_args or {}, stored=stored, base_url=base_url)
     instructions = loaded.first(limit)
     outputs: dict[str, Output] = {}
     generator = None
@@ -91,28 +105,46 @@ def evaluate(  # noqa: PLR0913 - one argument a flag of `eval`
         raise UserError(f"{row.name!r} is a reference of this board; choose another --name")
     if only != "generate":
         _require_judges(loaded, row.name)
-    with row.locked():
+    with ExitStack() as stack:
+        stack.enter_context(row.locked())
+        if caller is None:
+            caller = stack.enter_context(open_caller(loaded, max_cost))
         if limit is not None and row.is_complete():
             raise UserError(f"the row {row.name!r} is complete already; leave --limit out")
         if isinstance(chosen, AnswersFile):
             source = f"answers file {chosen.path.name}"
             store_answers(row, source, outputs, loaded.by_id, overwrite=overwrite)
-        elif isinstance(chosen, LocalModel) and only != "judge":
-            source, llm = f"model {chosen.default_name}", chosen.load()
-            sampling = loaded.settings.sampling
-            generate_answers(row, source, llm, instructions, sampling, watch, overwrite=overwrite)
+        elif isinstance(chosen, LanguageModel) and only != "judge":
+            if only != "generate":
+                check_all_judges(loaded, caller, watch)
+            generate_answers(
+                row,
+                chosen,
+                instructions,
+                loaded.settings.sampling,
+                watch,
+                overwrite=overwrite,
+                caller=caller,
+            )
         answers = {} if only == "generate" else _stored_answers(row, instructions)
         _describe(row, chosen, group)
         if only == "generate":
             return Evaluation(row.name, loaded)
-        judge_row(loaded, row, loaded.comparisons(instructions, answers, row.name), watch)
+        comparisons = loaded.comparisons(instructions, answers, row.name)
+        check_needed_judges(loaded, row, comparisons, caller, watch)
+        judge_row(loaded, row, comparisons, watch, caller)
         summary = summarise(loaded, row, instructions, answers)
         row.write_summary(summary)
-    controls = run_controls(loaded, watch)
+        controls = run_controls(loaded, watch, caller)
     table = write_leaderboard(loaded)
-    return Evaluation(
-        row.name, loaded, summary, controls, table, card(loaded, summary, table, controls)
-    )
+    text = card(loaded, summary, table, controls)
+    return Evaluation(row.name, loaded, summary, controls, table, text, caller.stopped)
+
+
+def open_caller(board: Board, max_cost: float | None = None) -> Caller:
+    """What calls models for a run on this board, within the smaller of both budgets."""
+    budgets = [cost for cost in (max_cost, board.settings.max_cost_usd) if cost is not None]
+    return Caller.default(max_cost_usd=min(budgets, default=None))
 
 
 def _stored_answers(row: Row, instructions: Sequence[Instruction]) -> dict[str, Output]:
@@ -130,7 +162,7 @@ def _describe(row: Row, model: Model, group: str | None) -> None:
     info = row.info()
     described = replace(info, group=info.group if group is None else group)
     if not isinstance(model, StoredRow):
-        made_here = isinstance(model, LocalModel)
+        made_here = isinstance(model, LanguageModel)
         status: Status = "generated by host" if made_here else "answers submitted"
         described = replace(described, status=status)
     if described != info or not (row.path / "model.toml").is_file():

@@ -8,11 +8,11 @@ from pathlib import Path
 import pandas as pd
 
 from judges.base import annotate, presentations
+from judges.calling import Caller, Task
 from judges.errors import UserError
-from judges.heuristic import Heuristic
 from judges.panel import Panel, panel_preferences
+from judges.panel_files import fill_models
 from judges.reading import printable
-from judges.recorded import Recorded
 from judges.registry import judge_table, known_specs, make_panel, packaged_panels, read_panel
 from judges.schema import Annotation, Instruction, Message
 from leaderboard.answers import read_answers
@@ -24,7 +24,11 @@ from leaderboard.watch import SILENT, Watch
 
 
 def compare_files(
-    files: Sequence[Path], panel: Panel, watch: Watch = SILENT, baseline: Path | None = None
+    files: Sequence[Path],
+    panel: Panel,
+    watch: Watch = SILENT,
+    baseline: Path | None = None,
+    caller: Caller | None = None,
 ) -> HeadToHead:
     """Put answers files against each other, in both orders, every pair of them or each against the
     baseline, which is a file as well; the first, or the baseline, is the anchor.
@@ -43,15 +47,18 @@ def compare_files(
     names = list(answers)
     centre = None if baseline is None else names[files.index(baseline)]
     pairs = pairs_among(names, centre)
-    known = {(b, a): _judged_items(panel, instructions, (b, a), answers, watch) for a, b in pairs}
+    known = {
+        (b, a): _judged_items(panel, instructions, (b, a), answers, watch, caller) for a, b in pairs
+    }
     return HeadToHead(duels_of(pairs, known), strengths_of(known, centre or names[0]), len(known))
 
 
-def find_panel(spec: str) -> Panel:
-    """A packaged panel by its name, a panel file, or one judge by its short name."""
+def find_panel(spec: str, models: Sequence[str] = ()) -> Panel:
+    """A packaged panel by its name, a panel file, or one judge by its short name; `models` go
+    where it leaves them open."""
     file = packaged_panels().get(spec, Path(spec))
     if file.is_file():
-        return make_panel(read_panel(file), file.parent)
+        return make_panel(fill_models(read_panel(file), models), file.parent)
     try:
         table = judge_table(spec)
     except UserError:
@@ -68,20 +75,27 @@ def _judged_items(
     pair: Pair,
     answers: Mapping[str, Answers],
     watch: Watch,
+    caller: Caller | None = None,
 ) -> pd.DataFrame:
     """One row an instruction, as `panel_preferences`."""
     comparisons = comparisons_of(instructions, pair, answers)
+    assigned = panel.assignment(instructions, seed=0)
     verdicts: list[Annotation] = []
     for judge in panel.judges:
-        shown = presentations(judge, comparisons, "both", seed=0)
+        own = assigned[:, panel.names.index(judge.name)]
+        its = [one for one, is_own in zip(comparisons, own, strict=True) if is_own]
+        shown = presentations(judge, its, "both", seed=0)
         what = f"judging {pair[1]} against {pair[0]} ({judge.name})"
-        verdicts += watch.track(annotate(judge, shown), len(shown), what)
+        judged = annotate(judge, shown, caller or Caller(), Task())
+        verdicts += [annotation for annotation, _ in watch.track(judged, len(shown), what)]
     items = panel_preferences(
         annotation_frame(verdicts),
         [comparison.id for comparison in comparisons],
         panel.names,
         aggregate=panel.aggregate,
         n_orders=[2 if judge.sees_order else 1 for judge in panel.judges],
+        weights=panel.weights,
+        assigned=assigned,
     )
     return items.assign(instruction_id=[instruction.id for instruction in instructions])
 
@@ -96,7 +110,7 @@ def _require_judges(panel: Panel, instructions: Sequence[Instruction]) -> None:
                 "files as its rows, then: leaderboard compare BOARD ROW ROW --direct"
             )
         unknown = [instruction.id for instruction in instructions if not instruction.text]
-        if unknown and not isinstance(judge, Heuristic | Recorded):
+        if unknown and judge.reads_instruction:
             raise UserError(
                 f"judge {judge.name} reads the instructions, and the files give the text of "
                 f"{len(unknown)} of {len(instructions)} nowhere; the first is {unknown[0]!r}: add "

@@ -8,15 +8,18 @@ taken for answers to that board's instructions.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
+from typing import Any
 
-from judges.backends.base import LocalLLM, Request, Sampling
-from judges.backends.runner import complete_all
+from judges.backends.base import Failure, Request, Sampling
+from judges.calling import BUDGET, Caller, Task
 from judges.errors import UserError
 from judges.records import Appender, digest, to_line, write_atomic
-from judges.schema import Instruction, Output
+from judges.schema import Instruction, Message, Output
 from leaderboard import __version__
+from leaderboard.models import LanguageModel
 from leaderboard.results import Manifest, Row
 from leaderboard.watch import Watch
 
@@ -54,32 +57,28 @@ def store_answers(
 
 def generate_answers(
     row: Row,
-    source: str,
-    llm: LocalLLM,
+    model: LanguageModel,
     instructions: Sequence[Instruction],
     sampling: Sampling,
     watch: Watch,
     *,
     overwrite: bool = False,
+    caller: Caller | None = None,
 ) -> None:
     """Have a model answer those of the instructions that the row has no answer to yet.
 
     Each answer is appended as soon as it is there; at the end the file is in the instructions'
     order, answers beyond them behind. Raises UserError when the row's answers were made by another
-    model, in another way or to other prompts, unless `overwrite`.
+    model, in another way or to other prompts, unless `overwrite`; MissingAnswers where a server
+    left some out.
     """
-    shown = dict(llm.settings)
-    first = llm.render(instructions[0].messages)
-    # A manifest travels with the row; the text of a private instruction must not.
-    kept = first if instructions[0].visibility == "public" else "(private)"
-    manifest = Manifest(
-        source=source,
-        parts={**llm.fingerprint(), "sampling": digest(asdict(sampling))},
-        settings={**shown, "sampling": asdict(sampling), "first_prompt": kept},
-        herdbook=__version__,
-    )
-    for key, value in shown.items():
-        watch.note(f"{key.replace('_', ' ')}: {value if value is not None else '(none)'}")
+    caller = caller or Caller()
+    sampling = model.sampling(sampling)
+    manifest = _what_answers(model, instructions[0], sampling, caller)
+    for key, value in manifest.settings.items():
+        if key not in ("sampling", "first_prompt"):
+            watch.note(f"{key.replace('_', ' ')}: {value if value is not None else '(none)'}")
+    first = _first_prompt(model, instructions[0], caller)
     watch.note("first prompt:\n" + "\n".join(f"  | {line}" for line in first.splitlines()))
     claim(row, manifest, overwrite=overwrite)
     held = _held(row)
@@ -92,22 +91,90 @@ def generate_answers(
     if held and left:
         watch.note(f"{len(held)} answers are there already; {len(left)} are left")
     asked = {i.id: i for i in left}
-    requests = [Request(id=i.id, messages=i.messages, sampling=sampling) for i in left]
+    requests = [_request(model, instruction, sampling) for instruction in left]
+    failures: Counter[str] = Counter()
+    task = Task(row.path.parent.name, row.name, purpose="answers")
     with Appender(row.outputs_file) as file:
-        completions = complete_all(llm, requests)
-        for request, completion in watch.track(completions, len(requests), "answering"):
+        # A model in this process is not asked for what is in the cache: the row itself keeps it.
+        replies = caller.complete(model.spec, requests, task, fresh=not model.spec.is_remote)
+        for request, reply in watch.track(replies, len(requests), "answering"):
+            if isinstance(reply, Failure):
+                failures[reply.reason] += 1
+                continue
             output = Output(
                 instruction_id=request.id,
                 generator=row.name,
-                text=completion.text,
-                reasoning=completion.reasoning,
-                finish_reason=completion.finish_reason,
+                text=reply.text,
+                reasoning=reply.reasoning,
+                finish_reason=reply.finish_reason,
                 prompt=asked[request.id].digest,
+                served=reply.served,
+                cost_usd=reply.cost_usd if model.spec.is_remote else None,
             )
             file.append(output)
             held[request.id] = output
     place = {instruction.id: n for n, instruction in enumerate(instructions)}
     _write(row, sorted(held.values(), key=lambda o: place.get(o.instruction_id, len(place))))
+    if failures:
+        raise MissingAnswers(failures, len(instructions))
+
+
+class MissingAnswers(UserError):
+    """A server left answers out; those that came are stored."""
+
+    def __init__(self, failures: Counter[str], n: int) -> None:
+        reasons = ", ".join(f"{reason}: {count}" for reason, count in failures.most_common())
+        super().__init__(
+            f"{failures.total()} of {n} answers are missing ({reasons}). Those that came are "
+            "stored; the same command asks for the others again"
+        )
+        self.exit_code = 4 if BUDGET in failures else 3
+
+
+def _request(model: LanguageModel, instruction: Instruction, sampling: Sampling) -> Request:
+    return Request(
+        id=instruction.id,
+        messages=_messages(model, instruction),
+        sampling=sampling,
+        extra=model.extra if model.spec.is_remote else {},
+    )
+
+
+def _messages(model: LanguageModel, instruction: Instruction) -> tuple[Message, ...]:
+    """A model in this process has its system prompt in its template."""
+    is_remote = model.spec.is_remote
+    return model.messages(instruction.messages) if is_remote else instruction.messages
+
+
+def _first_prompt(model: LanguageModel, instruction: Instruction, caller: Caller) -> str:
+    if not model.spec.is_remote:
+        return caller.local(model.spec).render(instruction.messages)
+    return "\n\n".join(f"{t.role}:\n{t.content}" for t in _messages(model, instruction))
+
+
+def _what_answers(
+    model: LanguageModel,
+    instruction: Instruction,
+    sampling: Sampling,
+    caller: Caller,
+) -> Manifest:
+    """What the row's answers are bound to. Where a model is served is no part of it: a server may
+    move to another port between two runs."""
+    first = _first_prompt(model, instruction, caller)
+    if model.spec.is_remote:
+        parts = {"model": f"{model.spec.provider}/{model.spec.name}", **model.args}
+        settings: dict[str, Any] = dict(model.args)
+    else:
+        llm = caller.local(model.spec)
+        parts, settings = dict(llm.fingerprint()), dict(llm.settings)
+    # A manifest travels with the row; the text of a private instruction must not.
+    kept = first if instruction.visibility == "public" else "(private)"
+    return Manifest(
+        source=f"model {model.default_name}",
+        parts={**parts, "sampling": digest(asdict(sampling))},
+        settings={**settings, "sampling": asdict(sampling), "first_prompt": kept},
+        herdbook=__version__,
+    )
 
 
 def require_own_prompts(

@@ -31,6 +31,7 @@ from leaderboard.evalset import require_all
 from leaderboard.generate import require_own_prompts
 from leaderboard.judging import is_on_other_texts, judge_row
 from leaderboard.results import Manifest, Row
+from leaderboard.self_judging import excluded
 from leaderboard.standings import Standings, standings
 from leaderboard.statistics.bradley_terry import BradleyTerry, bradley_terry
 from leaderboard.statistics.uncertainty import holm
@@ -263,15 +264,20 @@ def stored_items(board: Board, pair: Pair, answers: Mapping[str, Answers]) -> pd
     digests = {one.id: one.digest for one in comparisons_of(board.instructions, pair, answers)}
     stored = _folder(board, pair).annotations()
     current = [verdict for verdict in stored if not is_on_other_texts(verdict, digests)]
-    return row_items(board, current, board.instructions, pair[:1])
+    rows = [Row(board.path / name) for name in pair if name not in board.references]
+    without = excluded(board, *rows)
+    return row_items(board, current, board.instructions, pair[:1], without=without)
 
 
 def _against_references(board: Board, rows: Sequence[str]) -> dict[Pair, pd.DataFrame]:
     """What the rows did against each reference, by reference and row."""
     return {
-        (reference, row): row_items(board, annotations, board.instructions, [reference])
+        (reference, row): row_items(
+            board, annotations, board.instructions, [reference], without=without
+        )
         for row in rows
-        for annotations in [Row(board.path / row).annotations()]
+        for folder in [Row(board.path / row)]
+        for annotations, without in [(folder.annotations(), excluded(board, folder))]
         for reference in board.settings.references
     }
 

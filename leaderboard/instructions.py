@@ -9,6 +9,7 @@ import pandas as pd
 from judges.errors import UserError
 from judges.reading import printable
 from leaderboard.boards import Board
+from leaderboard.self_judging import excluded
 from leaderboard.standings import Standings, board_rows
 from leaderboard.summary import row_items
 from leaderboard.table import Records
@@ -59,7 +60,7 @@ def worst(board: Board, n: int, model: str) -> str:
     if n < 1:
         raise UserError(f"--worst {n}: a positive number is needed")
     row = rows[model]
-    items = row_items(board, row.annotations(), board.instructions)
+    items = row_items(board, row.annotations(), board.instructions, without=excluded(board, row))
     outputs = row.outputs(allow_torn=True) if row.outputs_file.is_file() else {}
     parts = []
     lost = items[items["preference"] < 0.5].sort_values("preference", kind="stable").head(n)

@@ -2,52 +2,138 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
 
-from judges.base import Shown, annotate, presentations
+from judges.base import Judge, Shown, Verdict, annotate, presentations
+from judges.calling import Caller, Purpose, Task
 from judges.records import Appender
 from judges.schema import Annotation, Comparison
 from leaderboard.boards import Board
 from leaderboard.results import Row, write_annotations
+from leaderboard.self_judging import excluded
 from leaderboard.watch import Watch
 
 Key = tuple[str, str, str]
 
 
-def judge_row(board: Board, row: Row, comparisons: Sequence[Comparison], watch: Watch) -> None:
-    """Fill the row's annotations.jsonl with every verdict on the comparisons.
+def judge_row(
+    board: Board,
+    row: Row,
+    comparisons: Sequence[Comparison],
+    watch: Watch,
+    caller: Caller | None = None,
+    purpose: Purpose = "judging",
+) -> None:
+    """Fill the row's annotations.jsonl with every verdict on the comparisons."""
+    judge_rows(board, [(row, comparisons)], watch, caller, purpose)
+
+
+def judge_rows(
+    board: Board,
+    work: Sequence[tuple[Row, Sequence[Comparison]]],
+    watch: Watch,
+    caller: Caller | None = None,
+    purpose: Purpose = "judging",
+) -> None:
+    """Fill the annotations.jsonl of several rows, judge by judge, so that a judge that is loaded
+    into this process is loaded once.
 
     A stored verdict is kept when it is on these very texts; one on others is dropped, a missing
     one asked for again. Each new one is appended as soon as it is there; at the end the file is put
     in canonical order: comparison, judge, order.
     """
+    caller = caller or Caller()
+    with ExitStack() as stack:
+        stores = [stack.enter_context(_Store(board, row, pairs)) for row, pairs in work]
+        for judge in board.panel.judges:
+            for store in stores:
+                left = outstanding(board, judge, store.comparisons, store.held, store.excluded)
+                task = Task(board.name, store.row.name, judge.name, purpose)
+                verdicts = annotate(judge, left, caller, task)
+                what = f"judging ({judge.name})"
+                for annotation, verdict in watch.track(verdicts, len(left), what):
+                    store.keep(annotation, verdict)
+    for store in stores:
+        store.put_in_order(board)
+
+
+def outstanding(
+    board: Board,
+    judge: Judge,
+    comparisons: Sequence[Comparison],
+    held: Mapping[Key, Annotation],
+    without: Collection[str] = (),
+) -> list[Shown]:
+    """What a judge is still to be shown of the comparisons; `without` are judges that have no say
+    on them, by name."""
+    settings = board.settings
+    if judge.name in without:
+        return []
+    if board.panel.assign == "one":
+        comparisons = [
+            pair
+            for pair in comparisons
+            for drawn in board.panel.assigned(pair.instruction, settings.seed, without)
+            if drawn.name == judge.name
+        ]
+    shown = presentations(judge, comparisons, settings.orders, settings.seed)
+    return [view for view in shown if not _is_answered(held, judge.name, view)]
+
+
+def held_verdicts(row: Row, comparisons: Sequence[Comparison]) -> dict[Key, Annotation]:
+    """The row's stored verdicts, but those on other texts than the comparisons now have."""
     digests = {comparison.id: comparison.digest for comparison in comparisons}
-    held = {
+    return {
         _key(annotation): annotation
         for annotation in row.annotations()
         if not is_on_other_texts(annotation, digests)
     }
-    settings = board.settings
-    with Appender(row.annotations_file) as file:
-        for judge in board.panel.judges:
-            shown = presentations(judge, comparisons, settings.orders, settings.seed)
-            left = [view for view in shown if not _is_answered(held, judge.name, view)]
-            verdicts = annotate(judge, left)
-            for annotation in watch.track(verdicts, len(left), f"judging ({judge.name})"):
-                file.append(annotation)
-                held[_key(annotation)] = annotation
-    # Verdicts beyond those of a --limit run, or of judges that a board of this name had once, stay
-    # in the file, behind the ones in use.
-    place = {comparison.id: n for n, comparison in enumerate(comparisons)}
-    judges = {name: n for n, name in enumerate(board.panel.names)}
-    orders = {"none": 0, "original": 1, "swapped": 2}
 
-    def canonical(key: Key) -> tuple[int, str, int, int]:
-        comparison, judge, order = key
-        behind = judges.get(judge, len(judges))
-        return (place.get(comparison, len(place)), comparison, behind, orders[order])
 
-    write_annotations(row.annotations_file, [held[key] for key in sorted(held, key=canonical)])
+class _Store:
+    """A row while it is judged: its verdicts in memory, each new one on disk at once."""
+
+    def __init__(self, board: Board, row: Row, comparisons: Sequence[Comparison]) -> None:
+        self.row, self.comparisons = row, comparisons
+        self.excluded = excluded(board, row)
+        self.held = held_verdicts(row, comparisons)
+        self._files = ExitStack()
+        self._transcripts: Appender | None = None
+
+    def __enter__(self) -> _Store:
+        self._annotations = self._files.enter_context(Appender(self.row.annotations_file))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._files.close()
+
+    def keep(self, annotation: Annotation, verdict: Verdict) -> None:
+        """Store a verdict, and beside it what a language model replied."""
+        if verdict.calls:
+            if self._transcripts is None:
+                file = Appender(self.row.transcripts_file)
+                self._transcripts = self._files.enter_context(file)
+            of = {name: getattr(annotation, name) for name in ("comparison_id", "annotator")}
+            of |= {"order": annotation.order, "digest": annotation.digest}
+            self._transcripts.append({**of, "calls": verdict.calls})
+        self._annotations.append(annotation)
+        self.held[_key(annotation)] = annotation
+
+    def put_in_order(self, board: Board) -> None:
+        """Verdicts beyond those of a --limit run, or of judges that a board of this name had once,
+        stay in the file, behind the ones in use."""
+        place = {comparison.id: n for n, comparison in enumerate(self.comparisons)}
+        judges = {name: n for n, name in enumerate(board.panel.names)}
+        orders = {"none": 0, "original": 1, "swapped": 2}
+
+        def canonical(key: Key) -> tuple[int, str, int, int]:
+            comparison, judge, order = key
+            behind = judges.get(judge, len(judges))
+            return (place.get(comparison, len(place)), comparison, behind, orders[order])
+
+        ordered = [self.held[key] for key in sorted(self.held, key=canonical)]
+        write_annotations(self.row.annotations_file, ordered)
 
 
 def is_on_other_texts(annotation: Annotation, digests: Mapping[str, str]) -> bool:

@@ -31,9 +31,11 @@ from leaderboard.methods import (
     length_columns,
     methods_paragraph,
 )
+from leaderboard.panel_report import Cells, panel_notes, panel_report, panel_tables
 from leaderboard.planning import board_resolution
 from leaderboard.results import Row
 from leaderboard.seed_groups import seed_groups
+from leaderboard.self_judging import told
 from leaderboard.site.render import Group, Missing, Report, page
 from leaderboard.standings import Standings, standings
 from leaderboard.statistics.bradley_terry import BradleyTerry
@@ -55,6 +57,7 @@ def board_report(board: Board) -> str:
     controls = control_results(board)
     settings = board.settings
     duels, strengths = meetings(board, table)
+    judge_tables, judge_notes = judges_compared(board, table)
     return page(
         Report(
             title=board.title,
@@ -75,11 +78,14 @@ def board_report(board: Board) -> str:
             pairs=table.ranking_pairs,
             resolution=board_resolution(table),
             guarded=constant_rows(board, table),
+            self_judging=told(settings.self_judging),
             categories=[] if is_private(board) else category_records(board, table.frame),
             duels=duels,
             strengths=strengths,
             published=published_figures(board.path / "published.csv"),
             groups=training_seeds(table),
+            judge_tables=judge_tables,
+            judge_notes=judge_notes,
             controls=controls,
             controls_absent="" if controls else describe_controls(board, controls),
             left_out=_left_out(board, table),
@@ -92,6 +98,7 @@ def board_report(board: Board) -> str:
                     "orders": settings.orders,
                     "aggregate of the votes": board.panel.aggregate,
                     "min_votes": settings.min_votes,
+                    "self_judging": settings.self_judging,
                     "seed": settings.seed,
                     **{f"generation.{k}": v for k, v in asdict(settings.generation).items()},
                 }
@@ -223,6 +230,17 @@ def _figure(cell: str) -> str:
         return _cut(cell) if "." not in cell else f"{float(cell):.1f}"
     except ValueError:
         return _cut(cell)
+
+
+def judges_compared(board: Board, table: Standings) -> tuple[list[Cells], list[str]]:
+    """The tables of a board's judges and what they come to; empty where a single judge sees no order,
+    or nothing is ranked."""
+    judges = board.panel.judges
+    ranked = set(table.models) - set(board.settings.references)
+    if not ranked or (len(judges) == 1 and not judges[0].sees_order):
+        return [], []
+    found = panel_report(board, table)
+    return panel_tables(found), panel_notes(found)
 
 
 def training_seeds(table: Standings) -> list[Group]:

@@ -129,6 +129,10 @@ class Row:
         return self.path / "annotations.jsonl"
 
     @property
+    def transcripts_file(self) -> Path:
+        return self.path / "transcripts.jsonl"
+
+    @property
     def summary_file(self) -> Path:
         return self.path / "summary.json"
 

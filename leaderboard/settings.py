@@ -13,6 +13,8 @@ from judges.base import Orders
 Column = Literal["win_rate", "lc_alpaca_eval", "lc_joint"]
 """A figure that a board can rank by."""
 
+SelfJudging = Literal["flag", "exclude", "allow"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
@@ -41,7 +43,17 @@ class Settings:
     """The column that ranks."""
     orders: Orders = "both"
     min_votes: int | Literal["all"] = "all"
+    self_judging: SelfJudging = "flag"
+    """What to do about a judge that is the candidate itself, or of its family of models."""
     seed: int = 0
+    control_items: Annotated[int, Field(gt=0)] | None = None
+    """Judge every control on so many instructions, chosen by the seed; None: on all."""
+    drift: Annotated[int, Field(ge=0)] = 0
+    """Judge so many stored comparisons once more before a new row; 0: none."""
+    max_cost_usd: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    """What one run may spend on this board."""
+    parent: str = ""
+    """The board whose answers were judged anew here."""
     generation: Generation = field(default_factory=Generation)
     schema_version: Literal[1] = 1
 

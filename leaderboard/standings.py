@@ -22,6 +22,7 @@ from judges.records import write_atomic
 from leaderboard.boards import Board
 from leaderboard.columns import board_columns, by_instruction, figure, figures
 from leaderboard.results import Row
+from leaderboard.self_judging import excluded, self_judges
 from leaderboard.statistics.ranking import (
     Pairs,
     paired_differences,
@@ -39,7 +40,7 @@ COLUMNS = (
     "low", "high", "lc_joint", "lc_joint_low", "lc_joint_high", "lc_alpaca_eval",
     "lc_alpaca_eval_low", "lc_alpaca_eval_high", "discrete_win_rate", "n_wins", "n_losses",
     "n_draws", "n_judged", "n_items", "bound_low", "bound_high", "mean_characters", "n_empty",
-    "n_length_stopped", "is_publishable", "group", "link",
+    "n_length_stopped", "is_publishable", "self_judging", "group", "link",
 )  # fmt: skip
 """Columns of leaderboard.csv and of `Standings.frame`; rates and intervals are fractions."""
 
@@ -106,12 +107,14 @@ def standings(board: Board) -> Standings:
                 left_out[row.name] = f"partial: {n} of {len(place)} instructions"
             else:
                 # The rate is that of the verdicts as they are now, whatever the summary says.
-                items = row_items(board, row.annotations(), board.instructions)
+                items = row_items(
+                    board, row.annotations(), board.instructions, without=excluded(board, row)
+                )
                 rate = win_rate(items[RATE_COLUMNS])
                 if summary["board"]["hashes"] != dict(board.hashes):  # calibrated since
                     found = figures(board, items, row.outputs())
                     summary["columns"] = {name: of.json() for name, of in found.items()}
-                records.append(_record(row, rate, summary))
+                records.append(_record(board, row, rate, summary))
                 if not is_publishable(rate):
                     continue
                 if headline != "win_rate":
@@ -150,7 +153,7 @@ def standings(board: Board) -> Standings:
     return Standings(frame, tuple(ranked), preferences, pairs, deciding, left_out)
 
 
-def _record(row: Row, rate: WinRate, summary: dict[str, Any]) -> dict[str, Any]:
+def _record(board: Board, row: Row, rate: WinRate, summary: dict[str, Any]) -> dict[str, Any]:
     info, answers, cells = row.info(), summary["answers"], _rate_cells(rate)
     for column, found in summary["columns"].items():
         cells |= _figure_cells(column, found)
@@ -160,6 +163,7 @@ def _record(row: Row, rate: WinRate, summary: dict[str, Any]) -> dict[str, Any]:
         "status": info.status,
         **{key: answers[key] for key in ("mean_characters", "n_empty", "n_length_stopped")},
         "is_publishable": is_publishable(rate),
+        "self_judging": "; ".join(self_judges(board, row)),
         "group": info.group,
         "link": info.link,
     }
@@ -179,6 +183,7 @@ def _reference_record(board: Board) -> dict[str, Any]:
         "n_empty": sum(length == 0 for length in lengths),
         "n_length_stopped": 0,
         "is_publishable": True,
+        "self_judging": "",
         "group": "",
         "link": "",
     }

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from judges.panel import panel_preferences
@@ -16,6 +17,8 @@ from judges.schema import Annotation, Instruction, Output
 from leaderboard.boards import Board
 from leaderboard.columns import figures
 from leaderboard.results import SCHEMA_VERSION, Row, annotation_frame
+from leaderboard.self_judging import excluded, self_judges
+from leaderboard.statistics.panels import flips
 from leaderboard.statistics.winrate import WinRate, by_category, win_rate
 
 MIN_COVERAGE = 0.95
@@ -30,23 +33,36 @@ def row_items(
     annotations: Iterable[Annotation],
     instructions: Sequence[Instruction],
     references: Sequence[str] | None = None,
+    *,
     judge: str | None = None,
+    without: Collection[str] = (),
 ) -> pd.DataFrame:
     """One row a comparison: instruction_id, reference, category, preference, low, high, n_votes
-    and every judge's vote. `references` are all of the board's unless named; with `judge` that one
-    is the whole panel."""
+    and every judge's vote. `references` are all of the board's unless named; `without` are judges
+    whose votes do not count. With `judge` that one is the whole panel, and what it was not to judge
+    is left out."""
     comparisons = board.comparison_ids(instructions, references)
+    panel, settings = board.panel, board.settings
+    judged = [board.by_id[i] for _, i, _ in comparisons]
+    assigned = panel.assignment(judged, settings.seed, without)
+    names, weights = panel.names, panel.weights
+    if judge is not None:
+        own = assigned[:, names.index(judge)]
+        comparisons = [one for one, is_own in zip(comparisons, own, strict=True) if is_own]
+        names, weights, assigned = [judge], weights[:1], np.ones((len(comparisons), 1), dtype=bool)
     items = panel_preferences(
         annotation_frame(annotations),
         [comparison_id for comparison_id, _, _ in comparisons],
-        board.panel.names if judge is None else [judge],
-        aggregate=board.panel.aggregate,
-        min_votes=board.settings.min_votes if judge is None else 1,
+        names,
+        aggregate=panel.aggregate,
+        min_votes=settings.min_votes if judge is None else 1,
         n_orders=[
-            2 if one.sees_order and board.settings.orders == "both" else 1
-            for one in board.panel.judges
-            if judge in (None, one.name)
+            2 if one.sees_order and settings.orders == "both" else 1
+            for one in panel.judges
+            if one.name in names
         ],
+        weights=weights,
+        assigned=assigned,
     )
     items["instruction_id"] = [instruction_id for _, instruction_id, _ in comparisons]
     items["reference"] = [reference for _, _, reference in comparisons]
@@ -62,15 +78,15 @@ def summarise(
     references: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """The content of summary.json: what depends on this row and the frozen board alone."""
-    stored = row.annotations()
-    items = row_items(board, stored, instructions, references)
+    stored, without = row.annotations(), excluded(board, row)
+    items = row_items(board, stored, instructions, references, without=without)
     overall = win_rate(items[RATE_COLUMNS])
     alone = {
-        judge: row_items(board, stored, instructions, references, judge)
+        judge: row_items(board, stored, instructions, references, judge=judge, without=without)
         for judge in board.panel.names
     }
-    in_use, judges = set(items["comparison_id"]), set(board.panel.names)
-    verdicts = [a for a in stored if a.comparison_id in in_use and a.annotator in judges]
+    in_use = {(c, judge) for judge, its in alone.items() for c in its["comparison_id"]}
+    verdicts = [a for a in stored if (a.comparison_id, a.annotator) in in_use]
     missing = [a.error or "no verdict" for a in verdicts if a.preference is None]
     answers = [outputs[i.id] for i in instructions if i.id in outputs]
     manifest = row.manifest()
@@ -85,7 +101,13 @@ def summarise(
             name: rate_json(rate)
             for name, rate in by_category(items[[*RATE_COLUMNS, "category"]]).items()
         },
-        "judges": {judge: rate_json(win_rate(its[RATE_COLUMNS])) for judge, its in alone.items()},
+        "judges": {
+            judge: rate_json(win_rate(its[RATE_COLUMNS]))
+            for judge, its in alone.items()
+            if not its.empty  # one that was drawn for nothing, or would judge itself
+        },
+        "flips": {judge: _flips(pairs) for judge, pairs in both_orders(verdicts).items()},
+        "self_judging": self_judges(board, row),
         "columns": {name: of.json() for name, of in figures(board, items, outputs).items()},
         "verdicts": {
             "n": len(verdicts),
@@ -101,6 +123,26 @@ def summarise(
         "cost_usd": 0.0,
         "manifest": None if manifest is None else asdict(manifest),
     }
+
+
+def both_orders(verdicts: Iterable[Annotation]) -> dict[str, dict[str, tuple[float, float]]]:
+    """Judge → comparison id → its preferences with output 1 and with output 2 shown first, NaN where
+    one is missing; only of comparisons that stand in both orders."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for a in verdicts:
+        if a.order != "none":
+            preference = math.nan if a.preference is None else a.preference
+            found.setdefault(a.annotator, {}).setdefault(a.comparison_id, {})[a.order] = preference
+    pairs = {
+        judge: {c: (of["original"], of["swapped"]) for c, of in shown.items() if len(of) == 2}
+        for judge, shown in found.items()
+    }
+    return {judge: of for judge, of in pairs.items() if of}
+
+
+def _flips(pairs: Mapping[str, tuple[float, float]]) -> dict[str, int]:
+    found = flips([one for one, _ in pairs.values()], [two for _, two in pairs.values()])
+    return {"n_flipped": found.n_flipped, "n_decided": found.n_decided, "n_tied": found.n_tied}
 
 
 def judged_on(board: Board, summary: Mapping[str, Any]) -> bool:

@@ -20,6 +20,7 @@ from leaderboard.boards import Board
 from leaderboard.card import rank_range
 from leaderboard.columns import LENGTH_CONTROLLED, board_columns, column_absent
 from leaderboard.results import Row
+from leaderboard.self_judging import excluded, told
 from leaderboard.standings import COLUMNS, Standings, safe_cell
 from leaderboard.statistics.winrate import WinRate, by_category, reference_win_rate
 from leaderboard.summary import RATE_COLUMNS, row_items
@@ -44,6 +45,7 @@ _HEADERS = {
     "lc_alpaca_eval": "lc_alpaca_eval",
 }
 _NUMBERS = re.compile(r"[-+−±–.,/$%<†*\d\s\[\]…]*")
+KIN = "among the judges is the model itself, or one of its family"
 CHOICES = tuple(dict.fromkeys([*SHOWN, "judged", "bounds", *COLUMNS]))
 GUARDED = "nearly all answers are the same text, so that length control may not raise the win rate"
 
@@ -104,15 +106,21 @@ def render(board: Board, rows: pd.DataFrame, columns: Sequence[str], form: Forma
     body = [[_cell(board, record, name) for name in chosen] for _, record in rows.iterrows()]
     headers = [_heading(name) for name in chosen]
     guarded = _guarded(board, rows) if "lc_joint" in chosen else []
-    if not guarded:
-        return emit(headers, body, form, caption(board))
+    kin = dict(zip(rows["model"], rows["self_judging"], strict=True)) if "model" in chosen else {}
     for cells, model in zip(body, rows["model"], strict=True):
-        cells[chosen.index("lc_joint")] += "*" * (model in guarded)
-    note = f"{', '.join(guarded)}: {GUARDED}"
+        if model in guarded:
+            cells[chosen.index("lc_joint")] += "*"
+        if kin.get(model):
+            cells[chosen.index("model")] += " ‡"
+    notes = {"*": f"{', '.join(guarded)}: {GUARDED}"} if guarded else {}
+    if named := [f"{model} ({judges})" for model, judges in kin.items() if judges]:
+        notes["‡"] = f"{KIN}: {', '.join(named)}; {told(board.settings.self_judging)}"
     if form == "latex":
-        return emit(headers, body, form, f"{caption(board)} *~{tex(note)}.")
+        told_below = "".join(f" {tex(mark)}~{tex(note)}." for mark, note in notes.items())
+        return emit(headers, body, form, caption(board) + told_below)
     # Without the empty line it would be a row of a Markdown table.
-    return f"{emit(headers, body, form, '')}\n\n{printable(f'* {note}')}"
+    said = "".join(f"\n\n{printable(f'{mark} {note}')}" for mark, note in notes.items())
+    return emit(headers, body, form, "") + said
 
 
 def _guarded(board: Board, rows: pd.DataFrame) -> list[str]:
@@ -265,7 +273,7 @@ def latex(
 _TEX = {
     "\\": "\\textbackslash{}", "±": "$\\pm$", "–": "--", "−": "$-$", "~": "\\textasciitilde{}",
     "^": "\\textasciicircum{}", "<": "\\textless{}", ">": "\\textgreater{}", "|": "\\textbar{}",
-    "[": "{[}", "]": "{]}", "†": "\\dag{}", "\n": " ",
+    "[": "{[}", "]": "{]}", "†": "\\dag{}", "‡": "\\ddag{}", "\n": " ",
     **{c: f"\\{c}" for c in "&%$#_{}"},
 }  # fmt: skip
 
@@ -288,7 +296,10 @@ def _category_rates(board: Board, rows: pd.DataFrame) -> dict[str, dict[str, Win
         if model in board.settings.references:
             rates[model] = {name: reference_win_rate(count) for name, count in counts.items()}
             continue
-        items = row_items(board, Row(board.path / model).annotations(), board.instructions)
+        row = Row(board.path / model)
+        items = row_items(
+            board, row.annotations(), board.instructions, without=excluded(board, row)
+        )
         rates[model] = by_category(items[[*RATE_COLUMNS, "category"]])
     return rates
 

@@ -13,11 +13,13 @@ from typing import Any
 
 import hypothesis
 import pytest
+from servers import api_keys, serve, serve_process  # noqa: F401
 from tiny_model import make_lora_adapter, make_tiny_llama
 
 from judges.backends.base import Completion, Request
 from judges.backends.fake import FakeLLM
 from judges.base import Judge, Orders, Shown, Verdict, annotate, presentations
+from judges.calling import Caller, Task
 from judges.checklist import Checklist
 from judges.schema import Annotation, Comparison, Instruction, Message, Output
 from leaderboard import evaluation
@@ -279,9 +281,11 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     asked: list[str] = []
     judge = Checklist.judge
 
-    def counting(self: Checklist, shown: Sequence[Shown]) -> Iterator[Verdict]:
+    def counting(
+        self: Checklist, shown: Sequence[Shown], caller: Caller, task: Task
+    ) -> Iterator[Verdict]:
         asked.extend(v.comparison.id for v in shown if v.comparison.generator_2 == "words")
-        return judge(self, shown)
+        return judge(self, shown, caller, task)
 
     monkeypatch.setattr(Checklist, "judge", counting)
     return asked
@@ -345,7 +349,8 @@ def verdicts(
     judge: Judge, *pairs: Comparison, orders: Orders = "both", seed: int = 0
 ) -> list[Annotation]:
     """What a judge says of the pairs."""
-    return list(annotate(judge, presentations(judge, pairs, orders, seed)))
+    shown = presentations(judge, pairs, orders, seed)
+    return [annotation for annotation, _ in annotate(judge, shown, Caller(), Task())]
 
 
 def one_preference(judge: Judge, pair: Comparison) -> float | None:

@@ -20,6 +20,7 @@ from conftest import (
 )
 
 from judges.base import Shown, Verdict
+from judges.calling import Caller, Task
 from judges.checklist import Checklist
 from judges.schema import Message
 
@@ -78,10 +79,12 @@ def test_thinking_is_stored_apart_and_never_judged(evaluate, results, tmp_path, 
     seen: list[str] = []
     judge = Checklist.judge
 
-    def watching(self: Checklist, shown: Sequence[Shown]) -> Iterator[Verdict]:
+    def watching(
+        self: Checklist, shown: Sequence[Shown], caller: Caller, task: Task
+    ) -> Iterator[Verdict]:
         for view in shown:
             seen.extend([view.first, view.second])
-        return judge(self, shown)
+        return judge(self, shown, caller, task)
 
     monkeypatch.setattr(Checklist, "judge", watching)
     texts = [f"<think>Secret plan {k}.</think>\n\nword{k}" for k in range(11)]

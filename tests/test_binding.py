@@ -29,7 +29,9 @@ from conftest import (
 
 import leaderboard as herdbook
 from judges.backends.fake import FakeLLM
+from judges.backends.spec import open_model
 from judges.base import Shown, Verdict
+from judges.calling import Caller, Task
 from judges.checklist import Checklist
 from judges.errors import UserError
 from judges.heuristic import Heuristic
@@ -38,7 +40,7 @@ from leaderboard import controls
 from leaderboard.boards import load_board
 from leaderboard.controls import CONTROLS, control_results, describe_controls, run_controls
 from leaderboard.judging import judge_row
-from leaderboard.models import resolve
+from leaderboard.models import LanguageModel, resolve
 from leaderboard.results import Row
 from leaderboard.standings import standings
 from leaderboard.summary import summarise
@@ -176,7 +178,9 @@ def test_a_row_of_another_shape_is_left_out_with_the_reason(checked, results, sh
 def test_a_rate_without_a_verdict_is_the_same_in_memory_and_in_the_file(
     results, evaluate, monkeypatch
 ):
-    def silent(self: Checklist, shown: Sequence[Shown]) -> Iterator[Verdict]:
+    def silent(
+        self: Checklist, shown: Sequence[Shown], caller: Caller, task: Task
+    ) -> Iterator[Verdict]:
         return (Verdict(None, "asleep") for _ in shown)
 
     monkeypatch.setattr(Checklist, "judge", silent)
@@ -192,8 +196,10 @@ def test_one_judge_has_the_bounds_of_a_panel_of_it(tmp_path, monkeypatch, aggreg
     board = make_board(tmp_path / "toy", 12, {**LONGEST, "aggregate": aggregate})
     judge = Heuristic.judge
 
-    def half(self: Heuristic, shown: Sequence[Shown]) -> Iterator[Verdict]:
-        for view, verdict in zip(shown, judge(self, shown), strict=True):
+    def half(
+        self: Heuristic, shown: Sequence[Shown], caller: Caller, task: Task
+    ) -> Iterator[Verdict]:
+        for view, verdict in zip(shown, judge(self, shown, caller, task), strict=True):
             lost = view.instruction.id == "toy-03" and view.order == "swapped"
             yield Verdict(None, "asleep") if lost else verdict
 
@@ -284,7 +290,9 @@ def test_an_argument_that_a_model_does_not_take_is_refused(model, args, results)
 
 
 def test_the_batch_size_reaches_the_fake_model():
-    llm = resolve("fake/words", {"batch_size": "3"}).load()
+    found = resolve("fake/words", {"batch_size": "3"})
+    assert isinstance(found, LanguageModel)
+    llm = open_model(found.spec)
     assert isinstance(llm, FakeLLM)
     assert llm.batch_size == 3
 
@@ -323,9 +331,11 @@ def count_judged(monkeypatch: pytest.MonkeyPatch, row: str) -> list[str]:
     asked: list[str] = []
     judge = Checklist.judge
 
-    def counting(self: Checklist, shown: Sequence[Shown]) -> Iterator[Verdict]:
+    def counting(
+        self: Checklist, shown: Sequence[Shown], caller: Caller, task: Task
+    ) -> Iterator[Verdict]:
         asked.extend(v.comparison.id for v in shown if v.comparison.generator_2 == row)
-        return judge(self, shown)
+        return judge(self, shown, caller, task)
 
     monkeypatch.setattr(Checklist, "judge", counting)
     return asked

@@ -41,7 +41,7 @@ EDITS = {
     "the panel": (
         "panel.toml",
         'kind = "checklist"',
-        'kind = "checklist", tie_band = 0.2',
+        'kind = "checklist"\ntie_band = 0.2',
         "panel",
     ),
     "the orders": ("board.toml", '"both"', '"fixed"', "board.toml"),
@@ -68,7 +68,7 @@ def test_an_edited_board_is_refused_with_what_changed_and_the_way_on(what, resul
 
 def test_the_command_of_the_refusal_makes_a_board_that_pins_the_edit(results, leaderboard):
     edit(results / "toy" / "evalset.jsonl", "Say word3", "Shout word3")
-    edit(results / "toy" / "panel.toml", '"checklist"', '"checklist", tie_band = 0.2')
+    edit(results / "toy" / "panel.toml", '"checklist"', '"checklist"\ntie_band = 0.2')
     run = leaderboard("board", "new", "loud", "--from", "toy", "--results", results)
     assert run.code == 0, run.err
     loud = load_board("loud", results)

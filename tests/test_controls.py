@@ -130,11 +130,11 @@ def judged(monkeypatch):
     names: list[str] = []
     judge = Checklist.judge
 
-    def watching(self, shown):
+    def watching(self, shown, caller, task):
         for view in shown:
             if names[-1:] != [view.comparison.generator_2]:
                 names.append(view.comparison.generator_2)
-        return judge(self, shown)
+        return judge(self, shown, caller, task)
 
     monkeypatch.setattr(Checklist, "judge", watching)
     return names

@@ -58,7 +58,7 @@ BAD_FLAGS: dict[str, tuple[tuple[str, ...], str]] = {
     "unknown rule": (("--judge", "heuristic/best"), "must be one of longest, shortest, random"),
     "a judge twice": (("--judge", "heuristic/random") * 2, "two judges of the panel have one name"),
     "a judge and a panel": (("--judge", "heuristic/random", "--panel", "offline"), "not both"),
-    "unknown panel": (("--panel", "nobody"), "no panel 'nobody'; packaged: offline"),
+    "unknown panel": (("--panel", "nobody"), "no panel 'nobody'; packaged: farm, local, offline"),
     "a panel that cannot judge": (("--judge", "checklist"), "cannot judge 3 of 3 instructions"),
     "no file of verdicts": (("--judge", "recorded/none.jsonl"), "none.jsonl: the file of recorded"),
     "unknown reference": (("--reference", "nothing"), "model 'nothing': no such file or folder"),

@@ -77,7 +77,7 @@ def test_board_and_panel_toml_have_the_documented_keys(results):
         found |= set(inner)
     assert found | optional == set(documented("board.toml"))
     panel = tomllib.loads((results / "toy" / "panel.toml").read_text("utf-8"))
-    assert set(panel) | {"aggregate"} == set(documented("panel.toml"))
+    assert set(panel) | {"aggregate", "assign", "note"} == set(documented("panel.toml"))
 
 
 def test_the_files_of_an_evaluation_are_the_documented_ones(evaluate, results, tmp_path):

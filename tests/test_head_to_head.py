@@ -34,6 +34,7 @@ from conftest import (
 from test_documented_files import documented
 
 from judges.base import Shown, Verdict
+from judges.calling import Caller, Task
 from judges.checklist import Checklist
 from judges.errors import UserError
 from judges.schema import Output
@@ -68,8 +69,10 @@ def asked(monkeypatch) -> list[str]:
     seen: list[str] = []
     judge = Checklist.judge
 
-    def counting(self: Checklist, shown: Sequence[Shown]) -> Iterator[Verdict]:
-        for view, verdict in zip(shown, judge(self, shown), strict=True):
+    def counting(
+        self: Checklist, shown: Sequence[Shown], caller: Caller, task: Task
+    ) -> Iterator[Verdict]:
+        for view, verdict in zip(shown, judge(self, shown, caller, task), strict=True):
             seen.append(view.comparison.id)
             yield verdict
 
@@ -159,8 +162,12 @@ def test_an_interrupted_meeting_goes_on_where_it_stopped(board, rivals, monkeypa
     judge = Checklist.judge
     asked: list[str] = []
 
-    def interrupted(self: Checklist, shown: Sequence[Shown]) -> Iterator[Verdict]:
-        for n, (view, verdict) in enumerate(zip(shown, judge(self, shown), strict=True)):
+    def interrupted(
+        self: Checklist, shown: Sequence[Shown], caller: Caller, task: Task
+    ) -> Iterator[Verdict]:
+        for n, (view, verdict) in enumerate(
+            zip(shown, judge(self, shown, caller, task), strict=True)
+        ):
             if n == 5:
                 raise KeyboardInterrupt
             asked.append(view.comparison.id)
@@ -177,9 +184,11 @@ def test_an_interrupted_meeting_goes_on_where_it_stopped(board, rivals, monkeypa
     held = set(asked)
     asked.clear()
 
-    def counting(self: Checklist, shown: Sequence[Shown]) -> Iterator[Verdict]:
+    def counting(
+        self: Checklist, shown: Sequence[Shown], caller: Caller, task: Task
+    ) -> Iterator[Verdict]:
         asked.extend(view.comparison.id for view in shown)
-        return judge(self, shown)
+        return judge(self, shown, caller, task)
 
     monkeypatch.setattr(Checklist, "judge", counting)
     head_to_head(board, ["good", "bad"])
@@ -426,7 +435,7 @@ def test_a_panel_is_a_name_a_file_or_a_judge(tmp_path):
     assert find_panel("heuristic/random").names == ["heuristic/random"]
     with pytest.raises(UserError, match=r"rule must be one of longest, shortest, random"):
         find_panel("heuristic/best")
-    with pytest.raises(UserError, match=r"no panel 'nobody'; packaged: offline; .*a judge: checkl"):
+    with pytest.raises(UserError, match=r"no panel 'nobody'; packaged: .*offline.*; .*a judge: checkl"):
         find_panel("nobody")
 
 
@@ -492,7 +501,7 @@ def test_the_packaged_examples_can_be_compared(leaderboard):
 class Reader:
     """A judge that reads the instruction and likes the first answer it is shown."""
 
-    name, sees_order = "reader", True
+    name, sees_order, reads_instruction = "reader", True, True
 
     def identity(self):
         return {}
@@ -500,7 +509,7 @@ class Reader:
     def obstacle(self, instruction):
         return None
 
-    def judge(self, shown):
+    def judge(self, shown, caller, task):
         assert all(view.instruction.text for view in shown)
         return [Verdict(0.2) for _ in shown]
 

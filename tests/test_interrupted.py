@@ -22,6 +22,7 @@ from conftest import (
 from judges.backends.base import Completion, Request
 from judges.backends.fake import FakeLLM
 from judges.base import Shown, Verdict
+from judges.calling import Caller, Task
 from judges.checklist import Checklist
 from leaderboard.results import Row
 
@@ -64,8 +65,10 @@ def test_an_interrupted_judging_resumes_and_judges_nothing_twice(
 ):
     judge = Checklist.judge
 
-    def interrupted(self: Checklist, shown: Sequence[Shown]) -> Iterator[Verdict]:
-        yield from judge(self, shown[:5])
+    def interrupted(
+        self: Checklist, shown: Sequence[Shown], caller: Caller, task: Task
+    ) -> Iterator[Verdict]:
+        yield from judge(self, shown[:5], caller, task)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

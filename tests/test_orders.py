@@ -15,6 +15,7 @@ import pytest
 from conftest import comparison, verdicts
 
 from judges.base import Shown, Verdict, annotate, presentations, stable_fraction
+from judges.calling import Caller, Task
 from judges.schema import Instruction, Message
 
 
@@ -24,6 +25,7 @@ class FirstShown:
 
     p: float | None = 1.0
     sees_order: bool = True
+    reads_instruction: bool = True
     name: str = "first"
     seen: list[tuple[str, str]] = field(default_factory=list)
 
@@ -33,7 +35,7 @@ class FirstShown:
     def obstacle(self, instruction: Instruction) -> str | None:
         return None
 
-    def judge(self, shown: Sequence[Shown]) -> Iterator[Verdict]:
+    def judge(self, shown: Sequence[Shown], caller: Caller, task: Task) -> Iterator[Verdict]:
         for view in shown:
             self.seen.append((view.first, view.second))
             yield Verdict(None, "fell asleep") if self.p is None else Verdict(1 - self.p)
@@ -106,7 +108,8 @@ def test_the_random_order_is_the_same_in_every_process(hash_seed):
 
 def test_verdicts_come_one_by_one():
     judge = FirstShown()
-    stream = annotate(judge, presentations(judge, [comparison()], "both", 0))
+    shown = presentations(judge, [comparison()], "both", 0)
+    stream = annotate(judge, shown, Caller(), Task())
     next(stream)
     assert len(judge.seen) == 1
 
@@ -118,8 +121,8 @@ def test_a_missing_verdict_stays_missing_with_its_reason():
 
 def test_a_judge_that_leaves_verdicts_out_is_found_out():
     class Lazy(FirstShown):
-        def judge(self, shown: Sequence[Shown]) -> Iterator[Verdict]:
-            yield from list(super().judge(shown))[1:]
+        def judge(self, shown: Sequence[Shown], caller: Caller, task: Task) -> Iterator[Verdict]:
+            yield from list(super().judge(shown, caller, task))[1:]
 
     with pytest.raises(ValueError, match="shorter"):
         verdicts(Lazy(), comparison())

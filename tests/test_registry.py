@@ -9,6 +9,7 @@ import pytest
 from conftest import comparison
 
 from judges.base import presentations
+from judges.calling import Caller, Task
 from judges.checklist import Checklist
 from judges.errors import UserError
 from judges.heuristic import Heuristic
@@ -100,7 +101,7 @@ def test_packaged_panels_load_and_judge():
         panel = make_panel(read_panel(path), path.parent)
         panel.check([pair.instruction])
         for judge in panel.judges:
-            (verdict,) = judge.judge(presentations(judge, [pair], "fixed", 0))
+            (verdict,) = judge.judge(presentations(judge, [pair], "fixed", 0), Caller(), Task())
             assert verdict.preference is not None
             assert verdict.preference > 0.5
 

@@ -51,7 +51,8 @@ def prompt_ids(llm, request):
 
 def new_tokens(llm, batch):
     prompts = [prompt_ids(llm, r) for r in batch]
-    return [new for new, _ in llm._generate(batch, prompts, [r.sampling.max_tokens for r in batch])]
+    limits = [r.sampling.max_tokens for r in batch]
+    return [list(written.tokens) for written in llm._generate(batch, prompts, limits)]
 
 
 # ----------------------------------------------------------------------------------- greedy answers

@@ -1,16 +1,17 @@
 """Token choice and ending, row by row, so that no answer depends on the others in its batch.
 
-Both classes are called by `transformers.generate` after every step with all token ids so far
+The classes are called by `transformers.generate` after every step with all token ids so far
 (rows × columns, prompts padded on the left).
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+
+from judges.backends.chat import seed_for
 
 TAIL = 24  # tokens that are searched for a stop text; longer than any of ours
 
@@ -34,8 +35,7 @@ class Row:
 
 def generator_for(seed: int, request_id: str) -> torch.Generator:
     """A source of noise of this request's own, on the CPU so that every device draws the same."""
-    key = hashlib.blake2b(f"{seed}\0{request_id}".encode(), digest_size=8).digest()
-    return torch.Generator().manual_seed(int.from_bytes(key, "big", signed=True))
+    return torch.Generator().manual_seed(seed_for(seed, request_id))
 
 
 class Chooser:
@@ -58,6 +58,27 @@ class Chooser:
                 chosen[n] = float("-inf")
                 chosen[n, token] = 0.0
         return chosen
+
+
+class Likeliest:
+    """Writes down the likeliest tokens at every place of the rows that ask for some.
+
+    `counts` is how many for each row; `found` holds for each row and new token the pairs of token
+    and natural log-probability, the likeliest first.
+    """
+
+    def __init__(self, counts: Sequence[int]) -> None:
+        self.counts = counts
+        self.found: list[list[list[tuple[int, float]]]] = [[] for _ in counts]
+
+    def __call__(self, input_ids: object, scores: torch.Tensor) -> torch.Tensor:
+        """The scores as they are."""
+        for n, count in enumerate(self.counts):
+            if count:
+                best = scores[n].float().log_softmax(-1).topk(min(count, scores.shape[-1]))
+                pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+                self.found[n].append([(token, float(logprob)) for token, logprob in pairs])
+        return scores
 
 
 def _choose(row: Row, seen: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:

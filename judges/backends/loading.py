@@ -12,6 +12,15 @@ from judges.backends.checkpoint import Checkpoint, read_object
 from judges.errors import UserError
 
 
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+def check_dtype(name: str) -> None:
+    """Raises UserError for a name that is none of DTYPES."""
+    if name not in DTYPES:
+        raise UserError(f"dtype {name!r}: write one of {', '.join(DTYPES)}")
+
+
 def find_device(name: str) -> Any:
     """The device of that name; raises UserError where it cannot be used."""
     import torch
@@ -62,13 +71,20 @@ def load_tokenizer(folder: Path) -> Any:
     try:
         return auto.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # noqa: BLE001 - broken files raise whatever the parser meets
-        raise UserError(
-            f"{folder}: the tokenizer cannot be loaded ({_first_line(error)})"
-        ) from None
+        raise UserError(f"{folder}: the tokenizer cannot be loaded ({first_line(error)})") from None
 
 
 def load_model(checkpoint: Checkpoint, dtype: str, device: Any) -> Any:
-    """The model of a checkpoint on the device, with its adapter, not in training mode.
+    """The causal language model of a checkpoint on the device, with its adapter, not in training
+    mode. Raises UserError; see `load_weights`."""
+    model = load_weights("AutoModelForCausalLM", checkpoint.folder, dtype, device)
+    if checkpoint.adapter is not None:
+        model = _with_adapter(model, checkpoint.adapter)
+    return move(model, checkpoint.folder, device)
+
+
+def load_weights(auto: str, folder: Path, dtype: str, device: Any) -> Any:
+    """The model in a folder by that class of transformers, not yet on the device.
 
     `dtype` auto is float32 for a checkpoint in half precision on a CPU. Raises UserError, also for
     weights that the file lacks: they would be random.
@@ -76,10 +92,9 @@ def load_model(checkpoint: Checkpoint, dtype: str, device: Any) -> Any:
     import torch
     import transformers
 
-    auto: Any = transformers.AutoModelForCausalLM
-    folder = checkpoint.folder
+    loader: Any = getattr(transformers, auto)
     try:
-        model, info = auto.from_pretrained(
+        model, info = loader.from_pretrained(
             folder,
             dtype="auto" if dtype == "auto" else getattr(torch, dtype),
             trust_remote_code=False,
@@ -88,20 +103,23 @@ def load_model(checkpoint: Checkpoint, dtype: str, device: Any) -> Any:
             output_loading_info=True,
         )
     except Exception as error:  # noqa: BLE001 - broken files raise whatever the parser meets
-        raise UserError(f"{folder}: the model cannot be loaded ({_first_line(error)})") from None
+        raise UserError(f"{folder}: the model cannot be loaded ({first_line(error)})") from None
     if missing := sorted(info["missing_keys"]):
         raise UserError(
             f"{folder}: {len(missing)} weights are missing, among them {missing[0]}; without them "
-            "the model would write noise. Save the whole causal language model"
+            "the model would be noise. Save the whole model"
         )
     if dtype == "auto" and device.type == "cpu" and model.dtype in (torch.float16, torch.bfloat16):
         model = model.float()
-    if checkpoint.adapter is not None:
-        model = _with_adapter(model, checkpoint.adapter)
+    return model
+
+
+def move(model: Any, folder: Path, device: Any) -> Any:
+    """The model on the device, not in training mode; raises UserError where it does not fit."""
     try:
         return model.to(device).eval()
     except (RuntimeError, ValueError) as error:
-        raise UserError(f"{folder}: does not fit on {device} ({_first_line(error)})") from None
+        raise UserError(f"{folder}: does not fit on {device} ({first_line(error)})") from None
 
 
 def _with_adapter(model: Any, adapter: Path) -> Any:
@@ -111,11 +129,12 @@ def _with_adapter(model: Any, adapter: Path) -> Any:
         return PeftModel.from_pretrained(model, str(adapter), use_safetensors=True)
     except Exception as error:  # noqa: BLE001 - broken files raise whatever the parser meets
         raise UserError(
-            f"{adapter}: the adapter does not go onto its model ({_first_line(error)})"
+            f"{adapter}: the adapter does not go onto its model ({first_line(error)})"
         ) from None
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says first, or what it is called where it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 

@@ -1,17 +1,42 @@
-"""Runs requests through a local model in batches that fit into its memory."""
+"""Runs requests through a model in this process, in batches that fit into its memory.
+
+What runs them on servers is in `judges.backends.calls`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
-from judges.backends.base import Completion, LocalLLM, OutOfMemory, Request
+from judges.backends.base import Completion, LocalLLM, OutOfMemory, Reply, Request
 from judges.errors import UserError
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """A request on its way, and in the end what came of it."""
+
+    request: Request
+    key: str = ""
+    """The consumer's own name for it."""
+    reply: Reply | None = None
+    paid: list[Completion] = field(default_factory=list)
+    """What the server answered: the reply, and before it those without content."""
+    retries: int = 0
 
 
 def complete_all(
     llm: LocalLLM, requests: Sequence[Request]
 ) -> Iterator[tuple[Request, Completion]]:
-    """Each request with its completion, as soon as its batch is done.
+    """Each request with its completion, as soon as its batch is done; see `complete_batches`."""
+    for batch in complete_batches(llm, requests):
+        yield from batch
+
+
+def complete_batches(
+    llm: LocalLLM, requests: Sequence[Request]
+) -> Iterator[list[tuple[Request, Completion]]]:
+    """The requests with their completions, in batches that fit into the model's memory.
 
     The longest prompts come first, so that a lack of memory shows at once and a batch holds
     prompts of similar length; the results come in that order. A batch that does not fit is tried
@@ -35,5 +60,5 @@ def complete_all(
                 ) from None
             size = len(batch) // 2
             continue
-        yield from zip(batch, completions, strict=True)
+        yield list(zip(batch, completions, strict=True))
         queue = queue[size:]

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
 from judges.backends.base import Completion, OutOfMemory, Request
+from judges.backends.chat import ChatModel, Written
 from judges.backends.checkpoint import find_checkpoint, read_object
 from judges.backends.loading import (
     check_causal,
+    check_dtype,
     find_device,
     is_out_of_memory,
     load_model,
@@ -25,36 +27,28 @@ from judges.backends.loading import (
     quiet,
 )
 from judges.errors import MissingExtraError, UserError
-from judges.prompting import ChatTemplate, choose_template
-from judges.schema import Message
-from judges.thinking import TAGS, opens_thinking, split_thinking
+from judges.prompting import choose_template
 
-DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+def refuse_unknown(request: Request) -> None:
+    """Raises UserError for what a model of transformers cannot do."""
+    if request.schema is not None:
+        raise UserError(
+            'transformers cannot hold a model to a JSON schema: set form = "text" for the judge, '
+            "or run the model as vllm/PATH"
+        )
+    if request.extra:
+        raise UserError(
+            f"extra: a model of transformers has no parameter {sorted(request.extra)[0]!r}; take "
+            "it out"
+        )
 
 
 @dataclass(slots=True, kw_only=True)
-class TransformersLLM:
+class TransformersLLM(ChatModel):
     """A causal language model with its tokenizer and chat template. Use `load` to get one."""
 
     model: Any
-    tokenizer: Any
-    template: ChatTemplate
-    parts: Mapping[str, str]
-    generation: Mapping[str, Any]
-    """The model's own generation_config.json."""
-    batch_size: int = 16
-    eos: frozenset[int] = field(init=False)
-    """Every token that ends an answer."""
-    hidden: frozenset[int] = field(init=False)
-    """Control tokens, which are left out of an answer; the tags around thinking stay in."""
-
-    def __post_init__(self) -> None:
-        own = self.model.generation_config.eos_token_id
-        ends = [*(own if isinstance(own, list) else [own]), self.tokenizer.eos_token_id]
-        ends.append(self.template.end_of_turn(self.tokenizer))
-        self.eos = frozenset(token for token in ends if token is not None)
-        added = self.tokenizer.added_tokens_decoder
-        self.hidden = frozenset(n for n, t in added.items() if t.special and str(t) not in TAGS)
 
     @classmethod
     def load(
@@ -78,8 +72,7 @@ class TransformersLLM:
         for package in ("torch", "transformers", "safetensors", "jinja2"):
             if find_spec(package) is None:
                 raise MissingExtraError(package, "local")
-        if dtype not in DTYPES:
-            raise UserError(f"dtype {dtype!r}: write one of {', '.join(DTYPES)}")
+        check_dtype(dtype)
         where = find_device(device)
         checkpoint = find_checkpoint(path, revision=revision, adapter=adapter)
         if checkpoint.adapter is not None and find_spec("peft") is None:
@@ -90,6 +83,7 @@ class TransformersLLM:
             template = choose_template(tokenizer, choice=chat_template, system_prompt=system_prompt)
             model = load_model(checkpoint, dtype, where)
         own = checkpoint.folder / "generation_config.json"
+        eos = model.generation_config.eos_token_id
         return cls(
             model=model,
             tokenizer=tokenizer,
@@ -100,6 +94,7 @@ class TransformersLLM:
                 "dtype": str(model.dtype).removeprefix("torch."),
             },
             generation=read_object(own) if own.is_file() else {},
+            model_eos=eos if isinstance(eos, list) else [] if eos is None else [eos],
             batch_size=batch_size,
         )
 
@@ -113,15 +108,6 @@ class TransformersLLM:
             "device": str(self.model.device),
         }
 
-    def fingerprint(self) -> Mapping[str, str]:
-        return self.parts
-
-    def render(self, messages: Sequence[Message]) -> str:
-        return self.template.render(messages, self.tokenizer)
-
-    def length(self, request: Request) -> int:
-        return len(self.template.encode(self.render(request.messages), self.tokenizer))
-
     @property
     def window(self) -> int | None:
         """Tokens that fit into the model, prompt and answer together; None for no limit."""
@@ -130,51 +116,45 @@ class TransformersLLM:
         found = (getattr(config, name, None) for name in names)
         return next((size for size in found if isinstance(size, int) and size > 0), None)
 
+    def close(self) -> None:
+        """Free the memory; the model is not used afterwards."""
+        import torch
+
+        self.model = self.tokenizer = None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
     def complete_batch(self, requests: Sequence[Request]) -> list[Completion]:
         """One completion a request, in the same order; raises OutOfMemory.
 
         A prompt that fills the model's window is not cut: its completion is empty and ends with
-        `length`. Raises UserError when the tokenizer is not the model's.
+        `length`. Log-probabilities are those of the model itself, before temperature and
+        penalties. Raises UserError when the tokenizer is not the model's, and for what this
+        backend cannot do: hold a reply to a schema, obey parameters of other providers.
         """
-        prompts = [self.render(request.messages) for request in requests]
-        tokens = [self.template.encode(prompt, self.tokenizer) for prompt in prompts]
-        limits = [self._limit(r, len(ids)) for r, ids in zip(requests, tokens, strict=True)]
+        for request in requests:
+            refuse_unknown(request)
+        prompts = [self.prompt_of(request) for request in requests]
+        limits = [self.limit(r, len(ids)) for r, (_, ids) in zip(requests, prompts, strict=True)]
         live = [n for n, limit in enumerate(limits) if limit > 0]
-        written: dict[int, tuple[list[int], bool]] = {}
+        written = [Written()] * len(requests)
         if live:
             answers = self._generate(
-                [requests[n] for n in live], [tokens[n] for n in live], [limits[n] for n in live]
+                [requests[n] for n in live],
+                [prompts[n][1] for n in live],
+                [limits[n] for n in live],
             )
-            written = dict(zip(live, answers, strict=True))
-        completions = []
-        for n, prompt in enumerate(prompts):
-            new, stopped = written.get(n, ([], False))
-            text = self._text(new)
-            for stop in self.template.stops:
-                text = text.partition(stop)[0]
-            split = split_thinking(text, opens_thinking(prompt))
-            completions.append(
-                Completion(
-                    text=split.answer,
-                    reasoning=split.reasoning,
-                    finish_reason="stop" if stopped else "length",
-                    input_tokens=len(tokens[n]),
-                    output_tokens=len(new),
-                )
-            )
-        return completions
-
-    def _limit(self, request: Request, prompt_tokens: int) -> int:
-        """New tokens that the request may get."""
-        room = [request.sampling.max_tokens]
-        if self.window is not None:
-            room.append(self.window - prompt_tokens)
-        return max(0, min(room))
+            for n, answer in zip(live, answers, strict=True):
+                written[n] = answer
+        return [
+            self.completion(prompt, len(ids), one)
+            for (prompt, ids), one in zip(prompts, written, strict=True)
+        ]
 
     def _generate(
         self, requests: Sequence[Request], prompts: Sequence[list[int]], limits: Sequence[int]
-    ) -> list[tuple[list[int], bool]]:
-        """The new tokens of each row with the one that ended it, and whether it ended by itself."""
+    ) -> list[Written]:
         import torch
 
         rows = self.model.get_input_embeddings().num_embeddings
@@ -200,11 +180,11 @@ class TransformersLLM:
 
     def _run(
         self, requests: Sequence[Request], prompts: Sequence[list[int]], limits: Sequence[int]
-    ) -> list[tuple[list[int], bool]]:
+    ) -> list[Written]:
         import torch
         import transformers
 
-        from judges.backends.decoding import Chooser, Ending
+        from judges.backends.decoding import Chooser, Ending, Likeliest
 
         config: Any = transformers.GenerationConfig  # not typed
         eos = self.eos
@@ -217,7 +197,11 @@ class TransformersLLM:
         chooser = Chooser(
             [self._row(r, width - len(p)) for r, p in zip(requests, prompts, strict=True)]
         )
-        ending = Ending(width, limits, self.template.stops, self._text)
+        likeliest = Likeliest([request.top_logprobs for request in requests])
+        processors: list[Any] = [likeliest] if any(likeliest.counts) else []
+        if not all(row.is_plain for row in chooser.rows):
+            processors.append(chooser)
+        ending = Ending(width, limits, self.template.stops, self.text)
         with self._positions_in_window():
             output = self.model.generate(
                 input_ids=torch.tensor(padded, device=self.model.device),
@@ -232,7 +216,7 @@ class TransformersLLM:
                     pad_token_id=pad,
                     return_dict_in_generate=False,
                 ),
-                logits_processor=[] if all(row.is_plain for row in chooser.rows) else [chooser],
+                logits_processor=processors,
                 stopping_criteria=[ending],
             )
         answers = []
@@ -240,35 +224,23 @@ class TransformersLLM:
             by_text = n in ending.ended
             new = ids[: min(limits[n], ending.ended.get(n, limits[n]))]
             at = next((place for place, token in enumerate(new) if token in eos), None)
-            answers.append((new if at is None else new[: at + 1], by_text or at is not None))
+            new = new if at is None else new[: at + 1]
+            stopped = by_text or at is not None
+            answers.append(Written(tokens=new, stopped=stopped, likeliest=likeliest.found[n]))
         return answers
 
     def _row(self, request: Request, begin: int) -> Any:
-        """How this request's tokens are drawn; what it leaves open is as the model's config says."""
+        """How this request's tokens are drawn."""
         from judges.backends.decoding import Row, generator_for
-
-        sampling = request.sampling
-
-        def setting(name: str, off: float) -> float:
-            chosen = getattr(sampling, name)
-            chosen = self.generation.get(name) if chosen is None else chosen
-            return off if chosen is None else float(chosen)
 
         return Row(
             begin=begin,
-            temperature=sampling.temperature,
-            top_p=setting("top_p", 1.0),
-            top_k=int(setting("top_k", 0)),
-            repetition_penalty=setting("repetition_penalty", 1.0),
-            generator=generator_for(sampling.seed, request.id),
+            temperature=self.temperature(request),
+            top_p=self.setting(request, "top_p", 1.0),
+            top_k=int(self.setting(request, "top_k", 0)),
+            repetition_penalty=self.setting(request, "repetition_penalty", 1.0),
+            generator=generator_for(request.sampling.seed or 0, request.id),
         )
-
-    def _text(self, tokens: Sequence[int]) -> str:
-        kept = [token for token in tokens if token not in self.hidden]
-        text = self.tokenizer.decode(
-            kept, skip_special_tokens=False, clean_up_tokenization_spaces=False
-        )
-        return str(text)
 
     @contextlib.contextmanager
     def _positions_in_window(self) -> Iterator[None]:

@@ -24,7 +24,7 @@ from leaderboard.commands.console import Console
 from leaderboard.commands.flags import shown
 from leaderboard.controls import control_results, describe_controls, run_controls
 from leaderboard.create import Recipe, create_board
-from leaderboard.settings import Column
+from leaderboard.settings import Column, SelfJudging
 from leaderboard.standings import board_rows, standings
 from leaderboard.table import grid
 
@@ -47,9 +47,16 @@ class New:
     reference: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], shown("MODEL_OR_FILE")] = ()
     """A model or an answers file to compare with; repeatable. Answered once, then frozen."""
     judge: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], shown("JUDGE")] = ()
-    """A judge: checklist, heuristic/longest, recorded/FILE; repeatable."""
+    """A judge: checklist, pairwise/MODEL, NAME.toml, …; repeatable. `leaderboard judges` lists the
+    kinds."""
     panel: Annotated[str | None, shown("NAME_OR_FILE")] = None
     """A packaged panel or a panel file, in place of --judge."""
+    judge_model: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], shown("[SLOT=]MODEL")] = ()
+    """A model for what the panel leaves open, openai-api/NAME@URL for one that you serve;
+    repeatable."""
+    self_judging: Annotated[SelfJudging | None, shown("flag|exclude|allow")] = None
+    """Judges that are the candidate or of its family: say so, leave their votes out, or do not look
+    (default: flag)."""
     orders: Annotated[Orders | None, shown("both|random|fixed")] = None
     """Show each pair in both orders, one by a stable hash, or as given (default: both)."""
     from_: Annotated[str | None, tyro.conf.arg(name="from"), shown("BOARD")] = None
@@ -58,6 +65,8 @@ class New:
     """The instructions are private: no text of theirs leaves this machine."""
     model_args: Annotated[str | None, shown("KEY=VALUE,…")] = None
     """For the reference models, as of `eval`."""
+    base_url: Annotated[str | None, shown("URL")] = None
+    """Where a reference openai-api/NAME is served."""
 
     def run(self) -> int:
         recipe = Recipe(
@@ -69,9 +78,12 @@ class New:
             references=self.reference,
             judges=self.judge,
             panel=self.panel,
+            judge_models=self.judge_model,
+            self_judging=self.self_judging,
             orders=self.orders,
             private=self.private,
             model_args=self.model_args,
+            base_url=self.base_url,
         )
         board = create_board(recipe, self.results, Console())
         print(

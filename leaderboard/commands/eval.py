@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +10,17 @@ from typing import Annotated, Literal
 
 import tyro
 
+from judges.calling import Caller
 from judges.errors import UserError
+from leaderboard.boards import Board, load_board
 from leaderboard.card import card
 from leaderboard.catalogue import find_board
 from leaderboard.commands.console import Console
 from leaderboard.commands.flags import shown
-from leaderboard.evaluation import Evaluation, evaluate
-from leaderboard.models import AnswersFile, parse_model_args, resolve
+from leaderboard.dry_run import describe_dry_run, dry_run
+from leaderboard.estimate import Estimate, spent
+from leaderboard.evaluation import Evaluation, evaluate, open_caller
+from leaderboard.models import AnswersFile, Model, parse_model_args, resolve
 from leaderboard.table import render, select
 
 
@@ -24,8 +29,8 @@ class Eval:
     """Put models, or files of answers, on a board: answer, judge, and print card and table."""
 
     models: Annotated[tuple[str, ...], tyro.conf.Positional, shown("MODEL…")]
-    """Answers files (.json, .jsonl, .csv, .parquet), model folders, hf/ORG/NAME[@REVISION]; with
-    --only judge also names of rows."""
+    """Answers files (.json, .jsonl, .csv, .parquet), model folders, hf/ORG/NAME[@REVISION],
+    vllm/PATH, openai/NAME, anthropic/NAME, openai-api/NAME; with --only judge also rows."""
     board: Annotated[str, shown("BOARD")] = "starter"
     """The board's name; `leaderboard board list` shows them."""
     results: Annotated[Path, shown("FOLDER")] = Path("results")
@@ -39,7 +44,14 @@ class Eval:
     only: Annotated[Literal["generate", "judge"] | None, shown("generate|judge")] = None
     """Stop after the answers, or judge the answers that are stored."""
     model_args: Annotated[str | None, shown("KEY=VALUE,…")] = None
-    """adapter, batch_size, chat_template, device, dtype, system_prompt."""
+    """adapter, batch_size, chat_template, device, dtype, system_prompt; for servers api_key_env,
+    reasoning_effort, system_prompt, and unset=temperature+seed for what they do not take."""
+    base_url: Annotated[str | None, shown("URL")] = None
+    """Where openai-api/NAME is served."""
+    max_cost: Annotated[float | None, shown("USD")] = None
+    """Stop when so much is spent; what was paid for is kept."""
+    dry_run: Annotated[bool, shown("")] = False
+    """Print the calls that this run would make, and their cost, and ask nothing."""
     overwrite: Annotated[bool, shown("")] = False
     """Replace the answers of a row of this name that were made otherwise."""
 
@@ -50,23 +62,51 @@ class Eval:
             raise UserError("--name goes with one model only")
         args = parse_model_args(self.model_args)
         self._check_models(args)
+        if self.max_cost is not None and not self.max_cost >= 0:
+            raise UserError(
+                f"--max-cost {self.max_cost}: a number of dollars, 0 or more, is needed"
+            )
+        board = load_board(self.board, self.results)
         done: list[Evaluation] = []
-        try:
-            for model in self.models:
-                done.append(self._evaluate(model, args))
-        finally:
-            self._print(done)
-        return 0 if all(result.is_publishable for result in done) else 3
+        with open_caller(board, self.max_cost) as caller:
+            if self.dry_run:
+                return self._estimate(board, args, caller)
+            try:
+                for model in self.models:
+                    done.append(self._evaluate(model, args, caller))
+                    if done[-1].stopped:
+                        break
+            finally:
+                self._print(done)
+                if caller.n_calls:
+                    print(spent(caller), file=sys.stderr)
+        return max((result.exit_code for result in done), default=0)
+
+    def _estimate(self, board: Board, args: dict[str, str], caller: Caller) -> int:
+        instructions = board.first(self.limit)
+        found: list[Estimate] = []
+        for model in self.models:
+            chosen = self._resolve(board.path, model, args)
+            # Controls are judged once, whatever the number of rows.
+            found += dry_run(
+                board, chosen, instructions, caller, only=self.only, with_controls=not found
+            )
+        print(describe_dry_run(found))
+        return 0
+
+    def _resolve(self, folder: Path, model: str, args: dict[str, str]) -> Model:
+        stored = folder if self.only == "judge" else None
+        return resolve(model, args, stored=stored, base_url=self.base_url)
 
     def _check_models(self, args: dict[str, str]) -> None:
         """Raises UserError for a mistyped model before the first one is run."""
         folder = find_board(self.board, self.results)
         for model in self.models:
-            found = resolve(model, args, stored=folder if self.only == "judge" else None)
+            found = self._resolve(folder, model, args)
             if isinstance(found, AnswersFile) and not found.path.is_file():
                 raise UserError(f"{found.path}: no such file")
 
-    def _evaluate(self, model: str, args: dict[str, str]) -> Evaluation:
+    def _evaluate(self, model: str, args: dict[str, str], caller: Caller) -> Evaluation:
         return evaluate(
             model,
             board=self.board,
@@ -76,8 +116,10 @@ class Eval:
             limit=self.limit,
             only=self.only,
             model_args=args,
+            base_url=self.base_url,
             overwrite=self.overwrite,
             watch=Console(),
+            caller=caller,
         )
 
     def _print(self, done: Sequence[Evaluation]) -> None:

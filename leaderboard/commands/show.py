@@ -18,6 +18,7 @@ from leaderboard.commands.flags import shown
 from leaderboard.controls import control_results, describe_controls
 from leaderboard.instructions import instruction_cells, instruction_records, worst
 from leaderboard.methods import methods_text
+from leaderboard.panel_report import panel_records, panel_report, panel_text
 from leaderboard.seed_groups import (
     group_differences,
     group_members,
@@ -62,6 +63,9 @@ class Show:
     training seed."""
     per: Annotated[Literal["instruction"] | None, shown("instruction")] = None
     """The panel's preference by instruction, one column a model."""
+    judges: Annotated[bool, shown("")] = False
+    """What each judge says of the rows, its flips, how the judges agree, how many votes they are
+    worth, and the ranking without each."""
     columns: Annotated[tuple[str, ...], shown("COLUMN…")] = ()
     """The columns to print, by their names or headings; an unknown one lists them all."""
     models: Annotated[tuple[str, ...], shown("MODEL…")] = ()
@@ -74,11 +78,11 @@ class Show:
     def run(self) -> int:
         if not self.boards:
             raise UserError("name a board; `leaderboard board list` shows them")
-        if sum(map(bool, (self.by, self.per, self.worst))) > 1:
-            raise UserError("give one of --by, --per and --worst")
-        if self.columns and (self.by or self.per or self.worst):
-            raise UserError("--columns does not go with --by, --per or --worst")
-        others = (self.by, self.per, self.worst, self.columns, self.models)
+        if sum(map(bool, (self.by, self.per, self.worst, self.judges))) > 1:
+            raise UserError("give one of --by, --per, --worst and --judges")
+        if self.columns and (self.by or self.per or self.worst or self.judges):
+            raise UserError("--columns does not go with --by, --per, --worst or --judges")
+        others = (self.by, self.per, self.worst, self.columns, self.models, self.judges)
         if self.methods and (any(others) or self.format != "table"):
             raise UserError("--methods goes with no other option but --results")
         if self.worst and not (len(self.worst) == 2 and self.worst[0].isdecimal()):
@@ -129,6 +133,8 @@ class Show:
             records = category_records(board, rows)
         elif self.per is not None:
             records = instruction_records(board, table, rows)
+        elif self.judges:
+            records = panel_records(panel_report(board, table), self.models)
         else:
             records = row_records(rows, self.columns)
         several = len(self.boards) > 1
@@ -136,7 +142,7 @@ class Show:
 
     def text(self, board: Board, table: Standings) -> str:
         rows = select(table, self.models)
-        if self.by or self.per:
+        if self.by or self.per or self.judges:
             text = self._by(board, table, rows)
             several = len(self.boards) > 1 and self.format != "latex"
             return f"{printable(board.title)} ({board.name})\n\n{text}" if several else text
@@ -161,6 +167,8 @@ class Show:
     def _by(self, board: Board, table: Standings, rows: pd.DataFrame) -> str:
         if self.by == "group":
             return seeds(board, seed_groups(table, self.models), self.format)
+        if self.judges:
+            return panel_text(board, panel_report(board, table), self.format, self.models)
         cells = category_cells(board, rows) if self.by else instruction_cells(board, table, rows)
         return emit(*cells, self.format, caption(board))
 

@@ -94,6 +94,8 @@ class Report:
     resolution: float | None
     guarded: Collection[str]
     """Rows of a constant answer, whose lc_joint is their win rate."""
+    self_judging: str = ""
+    """What is done with the votes of judges that are a row's model or of its family."""
     categories: Sequence[Mapping[Any, Any]]
     """One record a category and model, as from `table.category_records`."""
     duels: Sequence[Duel]
@@ -103,6 +105,9 @@ class Report:
     published: Sequence[Sequence[str]]
     """Figures of others, as formatted cells; the first line is the header."""
     groups: Sequence[Group]
+    judge_tables: Sequence[tuple[str, Sequence[str], Sequence[Sequence[str]]]] = ()
+    """What each judge says and how they agree: title, header and formatted cells of each table."""
+    judge_notes: Sequence[str] = ()
     controls: Sequence[ControlResult]
     controls_absent: str
     """Why there are no controls."""
@@ -120,7 +125,9 @@ def page(report: Report) -> str:
     html = fill(
         "page",
         report=report,
-        table=leaderboard_table(rows, report.headline, report.length_columns, report.guarded),
+        table=leaderboard_table(
+            rows, report.headline, report.length_columns, report.guarded, report.self_judging
+        ),
         headline=COLUMN_NAMES.get(report.headline, report.headline),
         categories=category_table(report.categories),
         pairs=heat_map(rows, report.models, report.pairs, report.headline),
@@ -131,6 +138,8 @@ def page(report: Report) -> str:
         published=published_table(report.published),
         scatter=scatter(rows),
         groups=group_table(report.groups),
+        judges=report.judge_tables
+        and fill("judges", tables=report.judge_tables, notes=report.judge_notes),
         controls=control_table(report.controls),
         failed=[control_name(c) for c in report.controls if c.outcome == "failed"],
     )
@@ -157,9 +166,11 @@ def leaderboard_table(
     headline: str = "win_rate",
     length_columns: Sequence[str] = (),
     guarded: Collection[str] = (),
+    self_judging: str = "",
 ) -> Markup:
     """The table of a board, `rows` as from `keyed`. The headline comes first, with its intervals
-    drawn; the lc_joint of `guarded` rows has a mark."""
+    drawn; the lc_joint of `guarded` rows has a mark, and so have rows with a judge of their own, whose votes
+    `self_judging` tells about."""
     low, high = _ends_of(headline)
     scale = rate_scale([*rows[low], *rows[high]], end=TABLE_AXIS)
     columns = list(dict.fromkeys([headline, "win_rate", *length_columns]))
@@ -176,6 +187,7 @@ def leaderboard_table(
             "rank": rank_range(row["rank_low"], row["rank_high"]),
             "drawn": drawn,
             "link": safe_link(row["link"]),
+            "kin": kin if isinstance(kin := row.get("self_judging"), str) else "",
             "figures": [
                 (percent(row[name]), brackets(*(row[end] for end in _ends_of(name))))
                 if pd.notna(row[name])
@@ -191,6 +203,8 @@ def leaderboard_table(
         columns=columns,
         names=[COLUMN_NAMES.get(name, name) for name in columns],
         guarded=guarded,
+        kin=[(one["model"], one["kin"]) for one in records if one["kin"]],
+        self_judging=self_judging,
     )
 
 

@@ -1,0 +1,132 @@
+"""Models behind Anthropic's messages (`anthropic/NAME`).
+
+The API wants a limit to the answer: 4,096 tokens where none is set, thinking among them. It knows
+no seed and no log-probabilities, so that a request for either is refused here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from judges.backends.base import CallFailed, Completion, ParameterRefused, Request, ServerFacts
+from judges.backends.remote import (
+    Endpoint,
+    Refused,
+    add_extra,
+    api_key,
+    check,
+    content,
+    count,
+    get,
+    http_client,
+    shutdown_in,
+    text,
+)
+from judges.backends.spec import ModelSpec
+
+MAX_TOKENS = 4096
+_PARAMETERS = {"output_config": "schema"}
+_FINISHED = {
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "refusal": "refused",
+}
+
+
+class AnthropicLLM:
+    """A model of Anthropic's, for any number of calls at once from one event loop."""
+
+    def __init__(self, spec: ModelSpec, endpoint: Endpoint) -> None:
+        self.spec = spec
+        self._endpoint = endpoint
+
+    @classmethod
+    def open(cls, spec: ModelSpec) -> AnthropicLLM:
+        """No call is made yet. Raises UserError without a key, for an address that is none, and
+        without the package."""
+        check(spec, "anthropic")
+        import anthropic
+
+        client = anthropic.AsyncAnthropic(
+            api_key=api_key(spec, needed=True),
+            base_url=(spec.url or "").removesuffix("/v1"),  # the client's own paths begin with it
+            max_retries=0,
+            timeout=None,
+            http_client=http_client(spec, anthropic),
+        )
+        return cls(spec, Endpoint(spec, anthropic, client, _PARAMETERS))
+
+    async def complete(self, request: Request) -> Completion:
+        body = self._body(request)
+        try:
+            reply, seconds = await self._endpoint.post("/v1/messages", body)
+        except Refused:
+            return Completion(text="", finish_reason="refused")
+        return _completion(reply, seconds)
+
+    async def describe(self) -> ServerFacts:
+        """Asks the models endpoint; a server without it tells nothing."""
+        facts, headers = await self._endpoint.get(f"/v1/models/{quote(self.spec.name)}")
+        if facts is None:
+            return ServerFacts()
+        return ServerFacts(
+            served=text(facts.get("id")) or None,
+            context=count(facts.get("max_input_tokens")),
+            shutdown=shutdown_in(facts, headers),
+        )
+
+    async def close(self) -> None:
+        await self._endpoint.close()
+
+    def _body(self, request: Request) -> dict[str, Any]:
+        sampling, name = request.sampling, self.spec.spec
+        for key in ("seed", "repetition_penalty"):
+            if getattr(sampling, key) is not None:
+                raise ParameterRefused(f"{name}: Anthropic knows no {key}", key)
+        if request.top_logprobs:
+            complaint = f"{name}: Anthropic gives no log-probabilities, which this judge needs"
+            raise ParameterRefused(complaint, "top_logprobs")
+        turns = request.messages
+        first = next((n for n, turn in enumerate(turns) if turn.role != "system"), len(turns))
+        chosen = {
+            "system": "\n\n".join(content(turn.content) for turn in turns[:first]) or None,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "top_k": sampling.top_k,
+        }
+        body: dict[str, Any] = {
+            "model": self.spec.name,
+            "max_tokens": MAX_TOKENS if sampling.max_tokens is None else sampling.max_tokens,
+            "messages": [{"role": t.role, "content": content(t.content)} for t in turns[first:]],
+        }
+        body |= {key: value for key, value in chosen.items() if value is not None}
+        if request.schema is not None:
+            form = {"type": "json_schema", "schema": dict(request.schema)}
+            body["output_config"] = {"format": form}
+        add_extra(body, request.extra, self.spec)
+        return body
+
+
+def _completion(reply: Mapping[str, Any], seconds: float) -> Completion:
+    blocks, stop = reply.get("content"), text(reply.get("stop_reason"))
+    if not isinstance(blocks, list):
+        raise CallFailed("the reply holds no answer", retry=True)
+    usage = reply.get("usage")
+    read = [count(get(usage, f"{key}_input_tokens")) for key in ("cache_creation", "cache_read")]
+    fresh = count(get(usage, "input_tokens"))
+    return Completion(
+        text="".join(text(get(block, "text")) for block in blocks if get(block, "type") == "text"),
+        reasoning="\n\n".join(
+            text(get(block, "thinking")) for block in blocks if get(block, "type") == "thinking"
+        ),
+        finish_reason=_FINISHED.get(stop, "stop"),
+        # Anthropic counts the prompt in three parts.
+        input_tokens=None if fresh is None else fresh + sum(part or 0 for part in read),
+        output_tokens=count(get(usage, "output_tokens")),
+        cached_tokens=read[1],
+        reasoning_tokens=count(get(usage, "output_tokens_details", "thinking_tokens")),
+        served=text(reply.get("model")) or None,
+        seconds=seconds,
+    )

@@ -1,0 +1,148 @@
+"""What a user calls a language model, taken apart: provider, name, where it is served.
+
+| written as | is |
+| --- | --- |
+| `openai/NAME`, `anthropic/NAME` | a model of that provider |
+| `openai-api/NAME` with a base URL | any server that speaks OpenAI's chat completions |
+| `vllm/PATH_OR_NAME` | a model in this process, run by vLLM |
+| `hf/ORG/NAME[@REVISION]`, `path/to/folder` | a model in this process, run by transformers |
+| `fake/NAME` | a backend without a model, for tests |
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from judges.backends.base import LLM
+from judges.errors import UserError
+
+Provider = Literal["openai", "anthropic", "openai-api", "vllm", "transformers", "fake"]
+REMOTE = ("openai", "anthropic", "openai-api")
+KEY_VARIABLES = {
+    "openai": "OPENAI_API_KEY",
+    "openai-api": "OPENAI_API_KEY",
+    "anthropic": "ANTHROPIC_API_KEY",
+}
+URL_VARIABLES = {
+    "openai": "OPENAI_BASE_URL",
+    "openai-api": "OPENAI_BASE_URL",
+    "anthropic": "ANTHROPIC_BASE_URL",
+}
+DEFAULT_URLS = {"openai": "https://api.openai.com/v1", "anthropic": "https://api.anthropic.com"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """A language model that can be opened. Two specs with one `key` are the same model."""
+
+    spec: str
+    base_url: str | None = None
+    """The server, where it is not the provider's own or that of the environment."""
+    api_key_env: str | None = None
+    """The environment variable that holds the key, where it is not the provider's usual one."""
+    args: Mapping[str, str] = field(default_factory=dict)
+    """For models in this process: adapter, batch_size, chat_template, device, dtype, …"""
+
+    @property
+    def provider(self) -> Provider:
+        """Said by what stands before the first slash; a folder is one for transformers."""
+        first = self.spec.partition("/")[0]
+        known: dict[str, Provider] = {
+            "openai": "openai",
+            "anthropic": "anthropic",
+            "openai-api": "openai-api",
+            "vllm": "vllm",
+            "fake": "fake",
+        }
+        return known.get(first, "transformers")
+
+    @property
+    def name(self) -> str:
+        """The model's name as its provider knows it."""
+        if self.provider == "transformers":
+            return self.spec
+        return self.spec.partition("/")[2]
+
+    @property
+    def is_remote(self) -> bool:
+        return self.provider in REMOTE
+
+    @property
+    def key_variable(self) -> str | None:
+        """The environment variable that holds the key; None for a model in this process."""
+        return self.api_key_env or KEY_VARIABLES.get(self.provider)
+
+    @property
+    def url(self) -> str | None:
+        """Where the model is served: by the spec, else the environment, else the provider's own.
+
+        Raises UserError for `openai-api/NAME` without a base URL.
+        """
+        if not self.is_remote:
+            return None
+        variable = URL_VARIABLES[self.provider]
+        found = self.base_url or os.environ.get(variable) or DEFAULT_URLS.get(self.provider)
+        if not found:
+            raise UserError(
+                f"{self.spec}: where is it served? Give base_url (--base-url), or set {variable}"
+            )
+        return found.rstrip("/")
+
+    @property
+    def key(self) -> str:
+        """One text for the model at its place, the same for all specs that mean it."""
+        args = ",".join(f"{k}={v}" for k, v in sorted(self.args.items()))
+        name = self.name if self.is_remote else _absolute(self.name)
+        return " ".join([self.provider, name, self.url or "", args]).strip()
+
+
+def open_model(spec: ModelSpec) -> LLM:
+    """The model, ready to answer; raises UserError for what is wrong with it or missing."""
+    if not spec.name:
+        raise UserError(f"model {spec.spec!r}: the name behind {spec.provider}/ is missing")
+    if spec.provider in ("openai", "openai-api"):
+        from judges.backends.openai import OpenAILLM
+
+        return OpenAILLM.open(spec)
+    if spec.provider == "anthropic":
+        from judges.backends.anthropic import AnthropicLLM
+
+        return AnthropicLLM.open(spec)
+    if spec.provider == "vllm":
+        from judges.backends.vllm import VllmLLM
+
+        return VllmLLM.open(spec)
+    batch_size = str(spec.args.get("batch_size", "16"))
+    if not batch_size.isdecimal() or int(batch_size) < 1:
+        raise UserError(f"{spec.spec}: batch_size={batch_size}: a positive number is needed")
+    if spec.provider == "fake":
+        from judges.backends.fake import FakeLLM
+
+        fake = FakeLLM(spec.name)
+        if "batch_size" in spec.args:
+            fake.batch_size = int(batch_size)
+        return fake
+    from judges.backends.transformers import TransformersLLM
+
+    path, revision = spec.name, ""
+    if path.startswith("hf/"):
+        path, _, revision = path.partition("@")
+    return TransformersLLM.load(
+        path,
+        revision=revision or None,
+        adapter=spec.args.get("adapter"),
+        dtype=spec.args.get("dtype", "auto"),
+        device=spec.args.get("device", "auto"),
+        batch_size=int(batch_size),
+        chat_template=spec.args.get("chat_template"),
+        system_prompt=spec.args.get("system_prompt"),
+    )
+
+
+def _absolute(name: str) -> str:
+    path = Path(name)
+    return str(path.resolve()) if path.is_dir() else name

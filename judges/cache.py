@@ -1,0 +1,121 @@
+"""Completions that were paid for, by a hash of everything that changes a completion.
+
+Only completions are stored, never a failure, and as the model wrote them: verdicts are read from
+them afterwards, so that a better reader needs no new call.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from typing import Any
+
+from judges.backends.base import Completion, Request
+from judges.database import Database
+from judges.records import to_line
+
+_FIELDS = frozenset(field.name for field in fields(Completion))
+_KEYS_A_QUERY = 500
+_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=dict)
+
+
+def completion_key(identity: Mapping[str, str], request: Request) -> str:
+    """64 hexadecimal digits that change with everything that changes a completion.
+
+    `identity` is the model: provider, name, where it is served, or the fingerprint of its weights.
+    The request's own id is the caller's affair and left out. Every parameter is written out, so
+    that a changed default is another request.
+    """
+    sampling = {
+        name: float(value) if name in _REAL and value is not None else value
+        for name, value in asdict(request.sampling).items()
+    }
+    content = [
+        dict(identity),
+        [[turn.role, turn.content] for turn in request.messages],
+        sampling,
+        request.schema,
+        request.top_logprobs,
+        request.extra,
+    ]
+    return hashlib.sha256(_JSON.encode(content).encode()).hexdigest()
+
+
+_REAL = {"temperature", "top_p", "repetition_penalty"}  # 0 and 0.0 are one temperature
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What a cache holds."""
+
+    completions: int
+    bytes: int
+    """Of the completions' text."""
+
+
+class Cache:
+    """Stored completions. Several processes can read and write them at once."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, Completion]:
+        """The completions that are there, by key.
+
+        A row that is not what was stored under its key is removed and counts as not there.
+        """
+        found: dict[str, Completion] = {}
+        damaged: list[str] = []
+        for start in range(0, len(keys), _KEYS_A_QUERY):
+            part = keys[start : start + _KEYS_A_QUERY]
+            marks = ",".join("?" * len(part))
+            for key, check_sum, line in self._database.read(
+                "SELECT key, check_sum, completion FROM herdbook_completions "
+                f"WHERE key IN ({marks})",
+                part,
+            ):
+                completion = _read(line) if check_sum == _check_sum(key, line) else None
+                if completion is None:
+                    damaged.append(key)
+                else:
+                    found[key] = completion
+        self._database.write(
+            "DELETE FROM herdbook_completions WHERE key = ?", [(key,) for key in damaged]
+        )
+        return found
+
+    def put_many(self, entries: Sequence[tuple[str, Completion]], model: str = "") -> None:
+        """Store completions of one model; what is there under a key already stays."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        rows = []
+        for key, completion in entries:
+            line = to_line(completion)
+            rows.append((key, _check_sum(key, line), line, model, completion.served, now))
+        self._database.write(
+            "INSERT INTO herdbook_completions (key, check_sum, completion, model, served, created) "
+            "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            rows,
+        )
+
+    def size(self) -> Size:
+        ((count, length),) = self._database.read(
+            "SELECT COUNT(*), COALESCE(SUM(LENGTH(completion)), 0) FROM herdbook_completions"
+        )
+        return Size(count, int(length))
+
+
+def _check_sum(key: str, line: str) -> str:
+    """Ties a stored completion to the request that it answers."""
+    return hashlib.blake2b(f"{key}\n{line}".encode(), digest_size=16).hexdigest()
+
+
+def _read(line: str) -> Completion | None:
+    values: dict[str, Any] = json.loads(line)
+    if not values.keys() <= _FIELDS:
+        return None
+    if values.get("logprobs") is not None:
+        values["logprobs"] = tuple((str(t), float(p)) for t, p in values["logprobs"])
+    return Completion(**values)

@@ -1,0 +1,370 @@
+"""Calls language models: the cache first, then the server or the model in this process.
+
+Everything that judges and generation want from a model goes through a `Caller`: it looks each
+request up, sends what is left with as many calls at once as the server bears, stores every
+completion the moment it comes, writes down what it cost, and stops at the budget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+
+from judges.backends.base import (
+    LLM,
+    Completion,
+    LocalLLM,
+    RemoteLLM,
+    Reply,
+    Request,
+    ServerFacts,
+)
+from judges.backends.limiter import Limits
+from judges.backends.runner import Call, complete_batches
+from judges.backends.spec import ModelSpec, open_model
+from judges.budget import BUDGET, Budget, BudgetGate
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from judges.backends.calls import Calls, Runner
+    from judges.cache import Cache
+    from judges.ledger import Entry, Ledger
+    from judges.prices import Prices
+
+__all__ = ["BUDGET", "Caller", "Limits", "Purpose", "Task"]
+
+Purpose = Literal["answers", "judging", "controls", "probe", "drift", "annotate"]
+
+_LOCAL_CHUNK = 1024
+"""Requests to a model in this process that are sorted by length together."""
+_REMOTE_CHUNK = 256
+"""Requests that are looked up in the cache together."""
+_CALLS_FOR_A_MEAN = 20
+
+
+class Closable(Protocol):
+    """What holds memory until it is closed."""
+
+    def close(self) -> None: ...
+
+
+Held = TypeVar("Held", bound=Closable)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What calls are made for; the ledger keeps it with each."""
+
+    board: str = ""
+    row: str = ""
+    judge: str = ""
+    purpose: Purpose = "judging"
+    folder: str = ""
+    """The results folder that the board lies in."""
+
+
+class Caller:
+    """Calls models for whoever judges or answers. Use as a context manager, or `close` it.
+
+    One model in this process is kept loaded at a time: opening another closes it. What is called,
+    found and spent is added up over the Caller's whole life, and may be read at any time.
+    """
+
+    def __init__(
+        self,
+        *,
+        cache: Cache | None = None,
+        ledger: Ledger | None = None,
+        prices: Prices | None = None,
+        max_cost_usd: float | None = None,
+        limits: Limits | None = None,
+        opener: Callable[[ModelSpec], LLM] = open_model,
+        new_loop: Callable[[], asyncio.AbstractEventLoop] | None = None,
+    ) -> None:
+        self.cache = cache
+        self.ledger = ledger
+        self.prices = prices
+        self.limits = limits or Limits()
+        self.budget = Budget(max_cost_usd)
+        self.n_cached = 0
+        """Requests that were answered from the cache."""
+        self.checked: set[str] = set()
+        """The keys of the models that have been tried with a question before the rest was asked."""
+        self._opener = opener
+        self._new_loop = new_loop
+        self._is_default = False
+        self._runner: Runner | None = None
+        self._remote: dict[str, RemoteLLM] = {}
+        self._local: tuple[str, Closable] | None = None
+
+    @classmethod
+    def default(cls, *, max_cost_usd: float | None = None, limits: Limits | None = None) -> Caller:
+        """A caller with the user's own cache, ledger and prices, opened at the first request."""
+        caller = cls(max_cost_usd=max_cost_usd, limits=limits)
+        caller._is_default = True
+        return caller
+
+    # ------------------------------------------------------------------------------- what was done
+    @property
+    def n_calls(self) -> int:
+        """Calls that servers answered."""
+        return self.budget.n_calls
+
+    @property
+    def spent_usd(self) -> float:
+        """What they cost, as far as it is known."""
+        return self.budget.spent_usd
+
+    @property
+    def is_cost_unknown(self) -> bool:
+        """Whether a call had no known price: `spent_usd` is then a lower bound."""
+        return self.budget.is_unknown
+
+    @property
+    def stopped(self) -> bool:
+        """Whether calls were not made as the budget was used up."""
+        return self.budget.is_used_up
+
+    @property
+    def mean_cost_usd(self) -> float | None:
+        """What a call has cost so far; None before the first 20, or where it is not known."""
+        if self.is_cost_unknown or self.n_calls < _CALLS_FOR_A_MEAN:
+            return None
+        return self.spent_usd / self.n_calls
+
+    # -------------------------------------------------------------------------------------- calls
+    def complete(
+        self, spec: ModelSpec, requests: Iterable[Request], task: Task, *, fresh: bool = False
+    ) -> Iterator[tuple[Request, Reply]]:
+        """Each request with its completion or its failure, as soon as it is there, in any order.
+
+        `requests` may be an iterator without end in sight: it is read as far as needed. Equal
+        requests are made once. `fresh` passes over the cache and makes each of them. Raises
+        UserError for what no retry can mend: a wrong key, an unknown model, a refused parameter;
+        what has been completed by then is stored, and comes first.
+        """
+        self._open_stores()
+        if spec.is_remote:
+            yield from self._from_server(spec, iter(requests), task, fresh)
+        else:
+            yield from self._from_memory(spec, iter(requests), task, fresh)
+
+    def local(self, spec: ModelSpec) -> LocalLLM:
+        """The model in this process, loaded; the one before it is closed."""
+        return self.hold(spec.key, lambda: self._opener(spec))  # type: ignore[arg-type, return-value]
+
+    def hold(self, key: str, load: Callable[[], Held]) -> Held:
+        """What `load` gives, loaded once and kept until the next model in this process needs the
+        memory; `key` tells it from others."""
+        if self._local is None or self._local[0] != key:
+            self._close_local()
+            self._local = (key, load())
+        return self._local[1]  # type: ignore[return-value]
+
+    def remote(self, spec: ModelSpec) -> RemoteLLM:
+        """The client of a model behind a server; raises UserError where its key is missing."""
+        key = f"{spec.key} {spec.key_variable}"
+        if key not in self._remote:
+            self._remote[key] = self._opener(spec)  # type: ignore[assignment]
+        return self._remote[key]
+
+    def facts(self, spec: ModelSpec) -> ServerFacts:
+        """What the server of a model tells of it; raises UserError where its key is missing."""
+        return self._opened_runner().run(self.remote(spec).describe())
+
+    def n_uncached(self, spec: ModelSpec, requests: Sequence[Request]) -> int:
+        """How many of the requests to a server are not in the cache, equal ones counted once."""
+        self._open_stores()
+        keys = set(self._keys(_identity(spec), requests))
+        found = self.cache.get_many(list(keys)) if self.cache and keys else {}
+        return len(keys) - len(found)
+
+    @property
+    def price_table(self) -> Prices:
+        """The prices that calls are reckoned with."""
+        self._open_stores()
+        if self.prices is None:
+            from judges.prices import Prices
+
+            self.prices = Prices.load()
+        return self.prices
+
+    def close(self) -> None:
+        """Free the model in this process, and end all calls and connections."""
+        self._close_local()
+        if self._runner is not None:
+            for llm in self._remote.values():
+                self._runner.run(llm.close())
+            self._runner.close()
+            self._runner = None
+        self._remote.clear()
+
+    def __enter__(self) -> Caller:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ------------------------------------------------------------------------ models in this process
+    def _from_memory(
+        self, spec: ModelSpec, requests: Iterator[Request], task: Task, fresh: bool
+    ) -> Iterator[tuple[Request, Reply]]:
+        while chunk := list(islice(requests, _LOCAL_CHUNK)):
+            llm = self.local(spec)
+            keys = self._keys(llm.fingerprint(), chunk, fresh)
+            found = self._look_up(keys)
+            waiting: dict[str, list[Request]] = {}
+            for key, request in zip(keys, chunk, strict=True):
+                if key in found:
+                    yield request, found[key]
+                else:
+                    waiting.setdefault(key or f"fresh {len(waiting)}", []).append(request)
+            key_of = {id(equal[0]): key for key, equal in waiting.items()}
+            for batch in complete_batches(llm, [equal[0] for equal in waiting.values()]):
+                done = [(request, replace(reply, cost_usd=0.0)) for request, reply in batch]
+                calls = [
+                    Call(request, "" if fresh else key_of[id(request)], reply, [reply])
+                    for request, reply in done
+                ]
+                self._keep(spec, task, calls)
+                for first, reply in done:
+                    for request in waiting[key_of[id(first)]]:
+                        yield request, reply
+
+    def _close_local(self) -> None:
+        if self._local is not None:
+            self._local[1].close()
+            self._local = None
+
+    # ------------------------------------------------------------------------------------- servers
+    def _from_server(
+        self, spec: ModelSpec, requests: Iterator[Request], task: Task, fresh: bool
+    ) -> Iterator[tuple[Request, Reply]]:
+        identity = _identity(spec)
+        window = 2 * self.limits.max_in_flight
+        size = max(1, min(_REMOTE_CHUNK, window // 4))
+        waiting: dict[str, list[Request]] = {}
+        n_waiting, is_more = 0, True
+        calls: Calls | None = None
+        with ExitStack() as stack:
+            while is_more or n_waiting:
+                if is_more and n_waiting + size <= window:
+                    chunk = list(islice(requests, size))
+                    is_more = len(chunk) == size
+                    keys = self._keys(identity, chunk, fresh)
+                    found = self._look_up(keys)
+                    new = []
+                    for key, request in zip(keys, chunk, strict=True):
+                        if key in found:
+                            continue
+                        n_waiting += 1
+                        if key not in waiting:
+                            new.append(Call(request, key))
+                        if key:
+                            waiting.setdefault(key, []).append(request)
+                    if new:
+                        if calls is None:
+                            calls = stack.enter_context(self._open_calls(spec, task))
+                        calls.send(new)
+                    for key, request in zip(keys, chunk, strict=True):
+                        if key in found:
+                            yield request, found[key]
+                if calls is None or not n_waiting:
+                    continue
+                for call in calls.take(wait=not is_more or n_waiting + size > window):
+                    assert call.reply is not None
+                    equal = waiting.pop(call.key) if call.key else [call.request]
+                    n_waiting -= len(equal)
+                    for request in equal:
+                        yield request, call.reply
+
+    def _open_calls(self, spec: ModelSpec, task: Task) -> Calls:
+        from judges.backends.calls import Calls
+
+        gate = BudgetGate(self.budget, spec, self.prices)
+        llm = self.remote(spec)
+
+        def keep(calls: Sequence[Call]) -> None:
+            self._keep(spec, task, calls)
+
+        server = (spec.url, spec.key_variable)
+        return Calls(self._opened_runner(), llm, server, gate=gate, keep=keep)
+
+    def _opened_runner(self) -> Runner:
+        if self._runner is None:
+            from judges.backends.calls import Runner
+
+            self._runner = Runner(self.limits, self._new_loop)
+        return self._runner
+
+    # ----------------------------------------------------------------------------- cache and ledger
+    def _open_stores(self) -> None:
+        if self._is_default:
+            from judges.cache import Cache
+            from judges.database import open_database
+            from judges.ledger import Ledger
+            from judges.prices import Prices
+
+            database = open_database()
+            self.cache, self.ledger = Cache(database), Ledger(database)
+            self.prices = Prices.load()
+            self._is_default = False
+
+    def _keys(
+        self, identity: Mapping[str, str], requests: Sequence[Request], fresh: bool = False
+    ) -> list[str]:
+        """A key for each request; none where each is to be made."""
+        if fresh:
+            return [""] * len(requests)
+        from judges.cache import completion_key
+
+        return [completion_key(identity, request) for request in requests]
+
+    def _look_up(self, keys: Sequence[str]) -> dict[str, Completion]:
+        asked = [key for key in keys if key]
+        found = self.cache.get_many(asked) if self.cache and asked else {}
+        self.n_cached += sum(key in found for key in asked)
+        return found
+
+    def _keep(self, spec: ModelSpec, task: Task, calls: Sequence[Call]) -> None:
+        """Store what was completed, and what it cost. Runs on the thread that writes."""
+        done = [(c.key, c.reply) for c in calls if c.key and isinstance(c.reply, Completion)]
+        if self.cache and done:
+            self.cache.put_many(done, spec.spec)
+        if self.ledger and (entries := [e for call in calls for e in _entries(spec, task, call)]):
+            self.ledger.record(entries)
+
+
+def _identity(spec: ModelSpec) -> dict[str, str]:
+    """What tells a model behind a server from others, in the keys of the cache."""
+    return {"provider": spec.provider, "name": spec.name, "url": spec.url or ""}
+
+
+def _entries(spec: ModelSpec, task: Task, call: Call) -> list[Entry]:
+    """What a request was charged for: its reply, and before it replies without content."""
+    from judges.ledger import Entry, now
+
+    last = len(call.paid) - 1
+    return [
+        Entry(
+            time=now(),
+            folder=task.folder,
+            board=task.board,
+            row=task.row,
+            judge=task.judge,
+            purpose=task.purpose,
+            model=spec.spec,
+            served=completion.served,
+            input_tokens=completion.input_tokens,
+            cached_tokens=completion.cached_tokens,
+            output_tokens=completion.output_tokens,
+            reasoning_tokens=completion.reasoning_tokens,
+            cost_usd=completion.cost_usd,
+            attempts=1 + call.retries - last if n == last else 1,
+        )
+        for n, completion in enumerate(call.paid)
+    ]

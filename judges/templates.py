@@ -1,0 +1,122 @@
+"""Prompts of judges: TOML files with a system and a user turn, and the only way to fill them.
+
+A prompt file has the keys `system` (may be left out) and `user`. In both, `{name}` is replaced
+where the judge's kind knows the name; all other braces stay as they are. A name that stands for a
+text of others (the conversation, an answer) becomes a framed block: see `judges.quoting`.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from judges.errors import UserError
+from judges.quoting import BEGIN, END, framed, nonce_of
+from judges.records import digest
+from judges.schema import Instruction, Message
+
+DATA = {
+    "conversation": "conversation",
+    "first": "first answer",
+    "second": "second answer",
+    "answer": "answer",
+    "gold": "correct answer",
+    "criteria": "criteria",
+}
+"""Names in a prompt that stand for texts of others → the label of the frame around them."""
+
+_SPEAKER = {"system": "System", "user": "User", "assistant": "Assistant"}
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """The turns of a judge's prompt, with names to be filled in."""
+
+    source: str
+    """The file, for messages."""
+    user: str
+    system: str = ""
+
+    @property
+    def digest(self) -> str:
+        """Changes with every character of the prompt."""
+        return digest([self.system, self.user])
+
+    @property
+    def names(self) -> set[str]:
+        """The names in braces; braces around anything else are none."""
+        return set(re.findall(r"\{([a-z_]+)\}", self.system + self.user))
+
+    def nonce(self, data: Mapping[str, str]) -> str:
+        """The nonce of the prompt that holds these texts of others."""
+        return nonce_of([self.digest, *(f"{name}={text}" for name, text in data.items())])
+
+    def fill(
+        self, data: Mapping[str, str], own: Mapping[str, str] | None = None
+    ) -> tuple[tuple[Message, ...], str]:
+        """The prompt, and its nonce.
+
+        `data` are texts of others by a name of DATA, `own` texts of ours. In a text of ours
+        `{nonce}` may stand as well. Nothing in a text of others is ever replaced. A name whose
+        text is empty is taken out, and with it the line where it stands alone.
+        """
+        nonce = self.nonce(data)
+        filled = {name: framed(DATA[name], text, nonce) for name, text in data.items()}
+        for name, text in (own or {}).items():
+            filled[name] = text.strip().replace("{nonce}", nonce)
+        filled["nonce"] = nonce
+        empty = "|".join(name for name, text in filled.items() if not text) or "(?!)"
+
+        def fill(text: str) -> str:
+            text = re.sub(rf"(?m)^[ \t]*\{{(?:{empty})\}}[ \t]*$\s*", "", text)
+            return re.sub(r"\{([a-z_]+)\}", lambda m: filled.get(m[1], m[0]), text).strip()
+
+        system = fill(self.system)
+        turns = [Message("system", system)] if system else []
+        return (*turns, Message("user", fill(self.user))), nonce
+
+
+def read_template(name: str, folder: Path, known: set[str]) -> Template:
+    """The prompt file `name` seen from `folder`, else the packaged prompt of that name.
+
+    `known` are the names that the judge's kind fills in. Raises UserError for a file that is
+    missing, broken or has none of them.
+    """
+    path = folder / name
+    if not name.endswith(".toml"):
+        path = Path(str(resources.files("judges"))) / "prompts" / f"{name}.toml"
+    if not path.is_file():
+        packaged = ", ".join(sorted(packaged_prompts()))
+        raise UserError(f"prompt {name!r}: no such file in {folder}; packaged: {packaged}")
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid TOML ({error})") from None
+    if unknown := sorted(set(table) - {"system", "user", "schema_version"}):
+        raise UserError(f"{path}: unknown key {unknown[0]!r}; known: system, user")
+    texts = [table.get("system", ""), table.get("user")]
+    if not all(isinstance(text, str) for text in texts) or not str(texts[1]).strip():
+        raise UserError(f"{path}: `user` must be a text, and `system` as well where it is there")
+    if any(mark in str(text) for text in texts for mark in (BEGIN, END)):
+        raise UserError(f"{path}: it holds U+FDD0 or U+FDD1, which mark the texts of others")
+    template = Template(str(path), user=str(texts[1]), system=str(texts[0]))
+    if not template.names & known:
+        raise UserError(f"{path}: none of the names {', '.join(sorted(known))} is in it, in braces")
+    return template
+
+
+def packaged_prompts() -> dict[str, Path]:
+    """Name → file of the prompts that come with Herdbook."""
+    folder = Path(str(resources.files("judges"))) / "prompts"
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def conversation(instruction: Instruction) -> str:
+    """The turns as a judge reads them: of a single question just its text."""
+    if len(instruction.messages) == 1:
+        return instruction.text
+    return "\n\n".join(f"{_SPEAKER[t.role]}:\n{t.content}" for t in instruction.messages)

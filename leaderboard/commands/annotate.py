@@ -1,0 +1,78 @@
+"""`leaderboard annotate`: pairs of answers in, preferences to train on out."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from judges.base import Orders
+from judges.calling import Caller
+from judges.errors import UserError
+from judges.reading import printable
+from leaderboard.commands.console import Console
+from leaderboard.commands.flags import shown
+from leaderboard.estimate import spent
+from leaderboard.file_comparison import find_panel
+from leaderboard.preferences import COIN, annotate_pairs, read_pairs, write_preferences
+from leaderboard.summary import MIN_COVERAGE
+
+
+@dataclass(frozen=True)
+class Annotate:
+    """Have a panel say which answer of each pair is better, and write preferences to train on."""
+
+    pairs: Annotated[Path, tyro.conf.Positional, shown("PAIRS")]
+    """A json, jsonl, csv or parquet file with `instruction` (and `input`), `prompt` or `messages`,
+    and with `output_1` and `output_2`."""
+    panel: Annotated[str, shown("PANEL|JUDGE")]
+    """Who judges: a packaged panel, a panel file, or a judge like pairwise/openai/NAME."""
+    out: Annotated[Path, shown("FILE")] = Path("prefs.jsonl")
+    """Where the preferences go."""
+    judge_model: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], shown("[SLOT=]MODEL")] = ()
+    """The models of a panel that leaves them open; repeatable."""
+    flip: Annotated[float, shown("P")] = 0.0
+    """Flip labels at this rate: with probability 2P a coin decides, and nobody is asked."""
+    multi: Annotated[bool, shown("")] = False
+    """Rows hold samples under `output`: pair up those of each instruction."""
+    orders: Annotated[Orders, shown("random|both|fixed")] = "random"
+    """Show each pair in one order by a stable hash, in both, or as given."""
+    seed: Annotated[int, shown("N")] = 0
+    """Of all draws: orders, judges, coins, pairs."""
+    max_cost: Annotated[float | None, shown("USD")] = None
+    """Stop when so much is spent; what was paid for is kept."""
+    overwrite: Annotated[bool, shown("")] = False
+    """Replace the file that is there."""
+
+    def run(self) -> Literal[0, 3, 4]:
+        if self.out.exists() and not self.overwrite:
+            raise UserError(f"{self.out} is there already; give another --out, or --overwrite")
+        if not self.out.resolve().parent.is_dir():
+            raise UserError(f"{self.out}: there is no folder {self.out.resolve().parent}")
+        panel = find_panel(self.panel, self.judge_model)
+        pairs = read_pairs(self.pairs, multi=self.multi, seed=self.seed)
+        with Caller.default(max_cost_usd=self.max_cost) as caller:
+            found = annotate_pairs(
+                pairs,
+                panel,
+                caller,
+                flip=self.flip,
+                orders=self.orders,
+                seed=self.seed,
+                watch=Console(),
+            )
+            write_preferences(self.out, found.preferences)
+            if caller.n_calls:
+                print(spent(caller), file=sys.stderr)
+        n, made = len(found.preferences), found.preferences
+        ties = sum(p.preference == 0.5 for p in made)
+        coins = sum(COIN in p.annotators for p in made)
+        print(f"{self.out}: {n} of {found.n_pairs} pairs judged, {ties} ties, {coins} by a coin")
+        for reason, count in sorted(found.errors.items()):
+            print(printable(f"  missing: {reason} ({count})"))
+        if caller.stopped:
+            return 4
+        return 0 if found.coverage >= MIN_COVERAGE else 3

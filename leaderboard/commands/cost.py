@@ -1,0 +1,65 @@
+"""`leaderboard cost`: what models were paid for, from the record that every run keeps."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from leaderboard.commands.flags import shown
+from leaderboard.table import DATA, Format, data, emit, tex
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What did models cost? Calls, tokens and dollars, as they were when the calls were made."""
+
+    board: Annotated[str | None, tyro.conf.Positional, shown("BOARD")] = None
+    """A board's name; else all that you have spent."""
+    by: Annotated[
+        Literal["board", "judge", "model", "purpose", "week"] | None,
+        shown("board|judge|model|purpose|week"),
+    ] = None
+    """What to add up by, if not by judge on a board, and by board otherwise."""
+    since: Annotated[str | None, shown("DATE|7d")] = None
+    """Only calls since this date, or in the last days (7d) or weeks (2w); in UTC."""
+    results: Annotated[Path | None, shown("FOLDER")] = None
+    """Only boards in this folder."""
+    format: Annotated[Format, shown("table|markdown|csv|json|latex")] = "table"
+
+    def run(self) -> int:
+        from judges.database import open_database  # here: --help needs no database
+        from judges.ledger import Ledger
+        from leaderboard.spending import (
+            since_time,
+            spending_cells,
+            spending_records,
+            unknown_prices,
+        )
+
+        by = self.by or ("board" if self.board is None else "judge")
+        spending = Ledger(open_database()).spending(
+            by,
+            board=self.board,
+            folder=None if self.results is None else str(self.results.resolve()),
+            since=None if self.since is None else since_time(self.since),
+        )
+        if self.format in DATA:
+            print(data(spending_records(spending, by), self.format))
+            return 0
+        if not spending:
+            print(f"no calls of models are on record{self._where()}: nothing was spent")
+            return 0
+        caption = tex(f"Calls of models{self._where()} and what they cost, in US dollars.")
+        print(emit(*spending_cells(spending, by), self.format, caption))
+        if note := unknown_prices(spending):
+            print(note, file=sys.stderr)
+        return 0
+
+    def _where(self) -> str:
+        on = "" if self.board is None else f" on {self.board}"
+        within = "" if self.results is None else f" in {self.results}"
+        return on + within + ("" if self.since is None else f" since {self.since}")

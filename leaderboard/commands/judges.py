@@ -1,0 +1,135 @@
+"""`leaderboard judges`: which judges there are, what they need and what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from judges.errors import UserError
+from judges.registry import packaged_panels, read_panel
+from leaderboard.boards import load_board
+from leaderboard.commands.flags import shown
+from leaderboard.judge_table import (
+    JudgeLine,
+    board_lines,
+    line_record,
+    overview,
+    panel_lines,
+    together,
+)
+from leaderboard.table import DATA, Format, data, emit, tex
+
+
+@dataclass(frozen=True)
+class Judges:
+    """Which judges are there, what do they need, and what do they cost?
+
+    Without a panel or a board: every kind of judge, and every panel that comes along. Nothing is
+    asked of a model or a server.
+    """
+
+    panel: Annotated[str | None, shown("NAME_OR_FILE")] = None
+    """The judges of this panel."""
+    board: Annotated[str | None, shown("BOARD")] = None
+    """The judges of this board."""
+    judge_model: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], shown("[SLOT=]MODEL")] = ()
+    """With --panel: a model for what it leaves open; repeatable."""
+    format: Annotated[Format, shown("table|markdown|csv|json|latex")] = "table"
+    """CSV and JSON leave empty what is not known."""
+    results: Annotated[Path, shown("FOLDER")] = Path("results")
+    """The folder that the boards lie in."""
+
+    def run(self) -> int:
+        if self.panel and self.board:
+            raise UserError("give --panel or --board, not both")
+        if self.judge_model and not self.panel:
+            raise UserError("--judge-model goes with --panel")
+        if not self.panel and not self.board:
+            print(_overview(self.format))
+            return 0
+        if self.board:
+            board = load_board(self.board, self.results)
+            lines, is_one = board_lines(board), board.panel.assign == "one"
+            of = f"as long as the references of {self.board}"
+        else:
+            assert self.panel is not None
+            packaged = packaged_panels()
+            file = packaged.get(self.panel, Path(self.panel))
+            if not file.is_file():
+                raise UserError(
+                    f"no panel {self.panel!r}; packaged: {', '.join(packaged)}, or give a file"
+                )
+            lines = panel_lines(file, self.judge_model)
+            is_one = read_panel(file).get("assign") == "one"
+            of = "of 240 characters asked and 1,800 answered, in both orders"
+        if self.format in DATA:
+            print(data([line_record(line) for line in lines], self.format))
+        else:
+            price = together(lines, "one" if is_one else "all")
+            print(describe(lines, self.format, of, price))
+        return 0
+
+
+def describe(lines: Sequence[JudgeLine], form: Format, of: str, price: float | None) -> str:
+    """The judges as a table; `of` says for which comparisons the prices are, and `price` is that of
+    the panel."""
+    headers = [
+        "judge", "model", "needs", "there", "$ per 1,000", "log-probs", "context", "ends",
+        "agreement",
+    ]  # fmt: skip
+    body = [
+        [
+            line.judge,
+            line.model + " (floating)" * bool(line.is_alias),
+            ", ".join(line.needs),
+            "yes" if not line.missing else f"no: {', '.join(line.missing)}",
+            "unknown" if line.usd_per_1000 is None else f"{line.usd_per_1000:.2f}",
+            _yes(line.logprobs) if line.model else "",
+            _context(line),
+            "" if line.shutdown is None else line.shutdown.isoformat(),
+            "not measured" if line.agreement is None else f"{100 * line.agreement:.1f}",
+        ]
+        for line in lines
+    ]
+    told = "is not known" if price is None else f"costs about ${price:.2f}"
+    note = f"$ per 1,000 comparisons {of}, where a judge sees all of them; the panel {told}"
+    if form == "latex":
+        return emit(headers, body, form, tex(f"{note}."))
+    return f"{emit(headers, body, form, '')}\n\n{note}"
+
+
+def _overview(form: Format) -> str:
+    records = overview()
+    if form in DATA:
+        return data(records, form)
+    rows = [
+        [r["what"], r["name"], r["is"], f"no: {r['missing']}" if r["missing"] else "yes"]
+        for r in records
+    ]
+    kinds = [[r["name"], r["is"], r["needs"]] for r in records if r["what"] == "kind"]
+    models, panels = ([row[1:] for row in rows if row[0] == what] for what in ("model", "panel"))
+    parts = [
+        emit(["kind", "written as", "needs"], kinds, form, "Kinds of judges."),
+        emit(["model", "is", "all there"], models, form, "How models are written."),
+        emit(["panel", "is", "all there"], panels, form, "Panels that come with Herdbook."),
+    ]
+    if form == "table":
+        parts.append(
+            "The judges of a panel or a board, with prices: leaderboard judges --panel NAME, "
+            "--board NAME"
+        )
+    return "\n\n".join(parts)
+
+
+def _context(line: JudgeLine) -> str:
+    if line.context is None:
+        return "unknown" if line.model else ""
+    return f"{line.context:,}"
+
+
+def _yes(value: bool | None) -> str:
+    return {True: "yes", False: "no", None: "unknown"}[value]

@@ -1,0 +1,108 @@
+"""Judges that would judge themselves: which of a board's judges are the candidate, or its kin.
+
+A model prefers what it wrote itself, and what its relatives wrote. What is known of the candidate
+is in its row: the model and the hashes of its manifest, the name and the base model of its
+model.toml. What the board does about it stands in board.toml: `flag` counts the votes and says so,
+`exclude` leaves them out, `allow` does not look.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from judges.base import Judge
+from judges.errors import UserError
+from judges.prices import family_of
+from leaderboard.boards import Board
+from leaderboard.results import Row
+from leaderboard.settings import SelfJudging
+
+_PROVIDERS = ("openai/", "anthropic/", "openai-api/", "vllm/", "hf/", "fake/")
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    names: tuple[str, ...]
+    """What it is called: by its manifest, in model.toml, by its row."""
+    base: str
+    weights: str
+
+
+def self_judges(board: Board, *rows: Row) -> dict[str, str]:
+    """Judge → why it is one of these rows' models, or of their family; empty where the board does
+    not look at it."""
+    judges = [judge for judge in board.panel.judges if getattr(judge, "model", "")]
+    if board.settings.self_judging == "allow" or not judges:
+        return {}
+    candidates = [_candidate(row) for row in rows if row.path.parent.name != "controls"]
+    found = {}
+    for judge in judges:
+        reasons = [why for candidate in candidates if (why := _kinship(judge, candidate))]
+        if reasons:
+            found[judge.name] = reasons[0]
+    return found
+
+
+def excluded(board: Board, *rows: Row) -> frozenset[str]:
+    """The judges whose votes on these rows do not count, by name.
+
+    Raises UserError where no judge is left.
+    """
+    if board.settings.self_judging != "exclude":
+        return frozenset()
+    found = self_judges(board, *rows)
+    if len(found) == len(board.panel.judges):
+        reasons = "; ".join(f"{judge}: {why}" for judge, why in found.items())
+        raise UserError(
+            f"no judge of board {board.name} is left for {rows[0].name} ({reasons}), as its rule is "
+            'self_judging = "exclude". Make a board with a judge of another family: '
+            f"leaderboard board new NAME --from {board.name} --judge JUDGE"
+        )
+    return frozenset(found)
+
+
+def told(rule: SelfJudging) -> str:
+    """What is done with the votes of such judges, in words."""
+    return "their votes are left out" if rule == "exclude" else "their votes count"
+
+
+def _candidate(row: Row) -> _Candidate:
+    manifest, info = row.manifest(), row.info()
+    parts = {} if manifest is None else dict(manifest.parts)
+    source = "" if manifest is None else manifest.source.removeprefix("model ")
+    given = [parts.get("model", ""), source, info.name, row.name]
+    names = dict.fromkeys(name.replace("__", "/") for name in given if name)
+    return _Candidate(tuple(names), info.base_model, parts.get("weights", ""))
+
+
+def _kinship(judge: Judge, candidate: _Candidate) -> str | None:
+    """What ties a judge that asks a model to a candidate, in words; None where nothing is known."""
+    model, weights = str(getattr(judge, "model", "")), getattr(judge, "weights", None)
+    if weights and weights == candidate.weights:
+        return "it has the candidate's weights"
+    if any(_is_same(model, name) for name in candidate.names):
+        return "it is the candidate"
+    if candidate.base and _is_same(model, candidate.base):
+        return "the candidate was made from it"
+    family = getattr(judge, "family", None) or family_of(model)
+    of = {family_of(name) for name in (*candidate.names, candidate.base) if name}
+    if family and family.casefold() in {name.casefold() for name in of if name}:
+        return f"it is of the candidate's family, {family}"
+    return None
+
+
+def _is_same(a: str, b: str) -> bool:
+    """Whether two names mean one model: who serves it, and which revision, does not matter."""
+    one, other = _parts(a), _parts(b)
+    n = min(len(one), len(other))
+    return n > 0 and one[-n:] == other[-n:]
+
+
+def _parts(name: str) -> list[str]:
+    """The owner, where there is one, and the name."""
+    text = name.strip().casefold()
+    for provider in _PROVIDERS:
+        text = text.removeprefix(provider)
+    parts = PurePath(text.partition("@")[0]).parts
+    return [part for part in parts if part not in ("/", ".", "..")][-2:]

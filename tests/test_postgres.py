@@ -1,0 +1,110 @@
+"""Cache, ledger and batches on a real PostgreSQL: `make test-postgres` starts one for these tests."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import test_cache
+import test_database
+import test_ledger
+from test_database import INSERT, SELECT, four_writers
+
+from judges.database import VERSION, Database, open_database
+from judges.errors import UserError
+
+URL = os.environ.get("HERDBOOK_TEST_POSTGRES", "")
+pytestmark = pytest.mark.skipif(not URL, reason="needs a PostgreSQL server: make test-postgres")
+
+
+@pytest.fixture
+def database() -> Iterator[Database]:
+    """The server's database without any tables."""
+    import psycopg
+
+    with psycopg.connect(URL, autocommit=True) as connection:
+        found = connection.execute(
+            "SELECT tablename FROM pg_tables WHERE tablename LIKE 'herdbook%'"
+        ).fetchall()
+        for (table,) in found:
+            connection.execute(f"DROP TABLE {table}".encode())
+    with contextlib.closing(open_database(URL)) as database:
+        yield database
+
+
+# What holds for a SQLite file holds here: the same tests, with the fixture above.
+test_a_completion_comes_back_as_it_was = test_cache.test_a_completion_comes_back_as_it_was
+test_the_first_completion_of_a_key_stays = test_cache.test_the_first_completion_of_a_key_stays
+test_more_keys_than_fit_into_a_query = test_cache.test_more_keys_than_fit_into_a_query
+test_a_row_says_what_was_asked_and_when = test_cache.test_a_row_says_what_was_asked_and_when
+test_a_row_that_is_not_what_was_stored_counts_as_not_there = (
+    test_cache.test_a_row_that_is_not_what_was_stored_counts_as_not_there
+)
+test_the_size_is_that_of_the_texts = test_cache.test_the_size_is_that_of_the_texts
+test_calls_tokens_and_costs_add_up = test_ledger.test_calls_tokens_and_costs_add_up
+test_groups_come_dearest_first = test_ledger.test_groups_come_dearest_first
+test_weeks_begin_on_monday_and_come_in_order = (
+    test_ledger.test_weeks_begin_on_monday_and_come_in_order
+)
+test_a_board_a_folder_and_a_time_are_picked_out = (
+    test_ledger.test_a_board_a_folder_and_a_time_are_picked_out
+)
+test_entries_are_written_together_or_not_at_all = (
+    test_ledger.test_entries_are_written_together_or_not_at_all
+)
+test_a_batch_is_found_again_and_changes_its_state = (
+    test_ledger.test_a_batch_is_found_again_and_changes_its_state
+)
+test_a_batch_is_not_stored_twice = test_ledger.test_a_batch_is_not_stored_twice
+test_text_that_no_database_can_hold_is_replaced = (
+    test_database.test_text_that_no_database_can_hold_is_replaced
+)
+test_a_child_of_a_fork_has_connections_of_its_own = (
+    test_database.test_a_child_of_a_fork_has_connections_of_its_own
+)
+test_threads_share_a_database = test_database.test_threads_share_a_database
+
+
+def test_four_processes_make_the_tables_and_write_at_once(database):
+    four_writers(URL, 2000)
+
+
+def test_tables_of_a_newer_version_are_refused(database):
+    database.write(INSERT, [(VERSION + 1,)])
+    with pytest.raises(UserError, match="newer Herdbook"):
+        open_database(URL).read(SELECT)
+
+
+def test_a_connection_that_the_server_ended_is_made_anew(database):
+    import psycopg
+
+    database.read(SELECT)
+    with psycopg.connect(URL, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        )
+    assert database.read(SELECT) == [(VERSION,)]
+
+
+@pytest.mark.parametrize("change", [("@/postgres", "wrong@/postgres"), ("/postgres?", "/absent?")])
+def test_a_server_that_refuses_is_told_without_the_password(change):
+    wrong = URL.replace(*change)
+    password = URL.partition("herdbook:")[2].partition("@")[0]
+    with pytest.raises(UserError, match="Check HERDBOOK_DATABASE") as refused:
+        open_database(wrong).read(SELECT)
+    assert password not in str(refused.value)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_the_commands_use_it(database, monkeypatch, leaderboard, tmp_path: Path):
+    monkeypatch.setenv("HERDBOOK_DATABASE", URL)
+    monkeypatch.setenv("HERDBOOK_CACHE", str(tmp_path / "cache"))
+    test_ledger.Ledger(database).record([test_ledger.entry()])
+    run = leaderboard("cost", "toy")
+    assert run.code == 0, run.err
+    assert "$0.2500" in run.out
+    assert not (tmp_path / "cache").exists()
