@@ -21,6 +21,7 @@ import llmbar
 import numpy as np
 import pandas as pd
 from llmbar import Verdicts
+from numpy.typing import NDArray
 
 from judges.panel import Aggregate, panel_preferences
 from leaderboard.statistics.annotator_pools import (
@@ -66,7 +67,6 @@ class Panel:
         asked = np.isin(verdicts.subset, list(subsets))
         whole = asked & (original.notna() & swapped.notna()).all(axis=1).to_numpy()
         self.judges = list(judges)
-        self.n_asked = int(asked.sum())
         self.original, self.swapped = (o[whole].to_numpy() for o in (original, swapped))
         self.gold, self.subset = verdicts.gold[whole], verdicts.subset[whole]
         self.ids = np.array(verdicts.ids)[whole]
@@ -83,7 +83,7 @@ class Panel:
         return 1 - np.abs(hard(preference) - self.gold)
 
     def preference(self, aggregate: Aggregate, weights: Sequence[float] = ()) -> Floats:
-        """The panel's."""
+        """What the panel prefers."""
         found = panel_preferences(
             self.frame,
             list(self.ids),
@@ -112,9 +112,8 @@ class Panel:
 
     def choices(self, aggregate: Aggregate) -> Floats:
         """How right the panel is on each item."""
-        if aggregate == "weighted":
-            return self.learned(aggregate)
-        return self.right(self.preference(aggregate))
+        learns = aggregate == "weighted"
+        return self.learned(aggregate) if learns else self.right(self.preference(aggregate))
 
 
 # --------------------------------------------------------------------------------------- the tables
@@ -140,7 +139,7 @@ def singles(verdicts: Verdicts) -> str:
                 _percent(found.first_shown),
             ]
         )
-    head = ["asked", "judge", "right", "right in both orders", "flips", "flips %", "first shown %"]
+    head = "asked", "judge", "right", "right in both orders", "flips", "flips %", "first shown %"
     return _table(head, rows)
 
 
@@ -148,36 +147,33 @@ def panels(verdicts: Verdicts) -> str:
     """The best judge against the panel of six, by how they were asked."""
     rows = []
     for strategy in STRATEGIES:
-        panel = _six(verdicts, strategy)
-        best = panel.learned(None)
-        row = [strategy, str(len(best)), _percent(mean_interval(best))]
-        for aggregate in AGGREGATES:
-            found = panel.choices(aggregate)
-            apart = difference_interval(found - best)
-            row.append(f"{100 * found.mean():.1f} ({_signed(apart)})")
-        rows.append([*row, f"{100 * independent(panel):.1f}"])
+        panel = _asked(verdicts, strategy)
+        alone = f"{100 * independent(panel):.1f}"
+        rows.append([strategy, *_beside_the_best(panel, panel.gold >= 0), alone])
     head = ["asked", "n", "best judge", *AGGREGATES, "majority, were they independent"]
     return _table(head, rows)
 
 
 def panels_by_subset(verdicts: Verdicts) -> str:
     """The same for one way of asking, by subset."""
-    panel, rows = _six(verdicts, "Vanilla"), []
-    best = panel.learned(None)
-    for subset in dict.fromkeys(panel.subset.tolist()):
-        here = panel.subset == subset
-        row = [subset, str(here.sum()), _percent(mean_interval(best[here]))]
-        for aggregate in AGGREGATES:
-            found = panel.choices(aggregate)
-            apart = difference_interval((found - best)[here])
-            row.append(f"{100 * found[here].mean():.1f} ({_signed(apart)})")
-        rows.append(row)
+    panel = _asked(verdicts, "Vanilla")
+    subsets = dict.fromkeys(panel.subset.tolist())
+    rows = [[one, *_beside_the_best(panel, panel.subset == one)] for one in subsets]
     return _table(["subset", "n", "best judge", *AGGREGATES], rows)
 
 
+def _beside_the_best(panel: Panel, here: NDArray[np.bool_]) -> list[str]:
+    """On some items: how many they are, the best judge, and each aggregate less the best judge."""
+    best = panel.learned(None)[here]
+    cells = [str(len(best)), _percent(mean_interval(best))]
+    for aggregate in AGGREGATES:
+        found = panel.choices(aggregate)[here]
+        cells.append(f"{100 * found.mean():.1f} ({_signed(difference_interval(found - best))})")
+    return cells
+
+
 def independent(panel: Panel) -> float:
-    """How right a majority would be if its judges were as right, and undecided, as they are, but
-    independent of each other; every outcome is counted."""
+    """How right a majority of independent judges would be, each as right and as undecided as it is."""
     shares = label_shares(1 - np.abs(hard(panel.votes.T) - panel.gold))
     total = 0.0
     for outcome in product(range(3), repeat=len(shares)):
@@ -188,7 +184,7 @@ def independent(panel: Panel) -> float:
 
 def between(verdicts: Verdicts) -> str:
     """Agreement above the diagonal, correlation below it."""
-    panel, k = _six(verdicts, "Vanilla"), len(MODELS)
+    panel, k = _asked(verdicts, "Vanilla"), len(MODELS)
     cells = [[""] * k for _ in range(k)]
     for i, j in product(range(k), repeat=2):
         if i < j:
@@ -205,8 +201,8 @@ def between(verdicts: Verdicts) -> str:
 
 def effective(verdicts: Verdicts) -> str:
     """Effective votes of panels of models, and of one model asked in several ways."""
-    named: dict[str, Panel] = {f"six models, {one}": _six(verdicts, one) for one in STRATEGIES}
-    named["GPT-4, PaLM2 and Falcon, Vanilla"] = _some(verdicts, "Vanilla", MODELS[:3])
+    named: dict[str, Panel] = {f"six models, {one}": _asked(verdicts, one) for one in STRATEGIES}
+    named["GPT-4, PaLM2 and Falcon, Vanilla"] = _asked(verdicts, "Vanilla", MODELS[:3])
     for model in ("GPT-4", "ChatGPT"):
         judges = [j for j in verdicts.original if j[0] == model and not j[1].startswith("Rating")]
         named[f"{model} asked in {len(judges)} ways"] = Panel(verdicts, judges, MANY)
@@ -215,9 +211,8 @@ def effective(verdicts: Verdicts) -> str:
         of_votes = effective_votes(panel.votes)
         of_errors = effective_votes(panel.votes, gold=panel.gold)
         rows.append(
-            [what, str(len(panel.judges)), str(len(panel.gold))]
-            + [_plain(found.votes) for found in (of_votes, of_errors)]
-            + [f"{of_errors.correlation:.2f}"]
+            [what, str(len(panel.judges)), str(len(panel.gold)), _plain(of_votes.votes)]
+            + [_plain(of_errors.votes), f"{of_errors.correlation:.2f}"]
         )
     head = ["panel", "judges", "n", "by votes", "by mistakes", "mean correlation of mistakes"]
     return _table(head, rows)
@@ -229,19 +224,18 @@ def pools(verdicts: Verdicts) -> str:
     gold = verdicts.gold[asked]
 
     def shares(judges: Sequence[Judge]) -> Floats:
-        both = [frame[list(judges)].to_numpy()[asked] for frame in _orders(verdicts)]
-        return label_shares(np.concatenate(both, axis=1))
+        both = [order[list(judges)] for order in (verdicts.original, verdicts.swapped)]
+        return label_shares(pd.concat(both, axis=1).to_numpy()[asked])
 
-    ways = _ways(verdicts)
-    drawn = _drawn_pools(verdicts)
-    named: dict[str, list[Floats]] = {
-        "GPT-4, Vanilla": [shares([("GPT-4", "Vanilla")])],
-        "GPT-4, ten ways of asking": [shares(ways["GPT-4"])],
-        "six models, Vanilla": [shares([(model, "Vanilla") for model in MODELS])],
+    named: dict[str, list[list[Judge]]] = {
+        "GPT-4, Vanilla": [[("GPT-4", "Vanilla")]],
+        "GPT-4, ten ways of asking": [_ways(verdicts)["GPT-4"]],
+        "six models, Vanilla": [[(model, "Vanilla") for model in MODELS]],
+        **_drawn_pools(verdicts),
     }
-    named |= {what: [shares(pool) for pool in of] for what, of in drawn.items()}
     rows = []
-    for what, of in named.items():
+    for what, drawn in named.items():
+        of = [shares(pool) for pool in drawn]
         for p in (0.0, 0.25):
             noisy = [with_flips(one, p) for one in of]
             row = [what, f"{100 * p:.0f} %"]
@@ -288,15 +282,7 @@ def _ways(verdicts: Verdicts) -> dict[str, list[Judge]]:
     }
 
 
-def _orders(verdicts: Verdicts) -> tuple[pd.DataFrame, pd.DataFrame]:
-    return verdicts.original, verdicts.swapped
-
-
-def _six(verdicts: Verdicts, strategy: str) -> Panel:
-    return _some(verdicts, strategy, MODELS)
-
-
-def _some(verdicts: Verdicts, strategy: str, models: Sequence[str]) -> Panel:
+def _asked(verdicts: Verdicts, strategy: str, models: Sequence[str] = MODELS) -> Panel:
     subsets = set(verdicts.subset) - set(LEFT_OUT)
     return Panel(verdicts, [(model, strategy) for model in models], subsets)
 

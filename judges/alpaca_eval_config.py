@@ -27,7 +27,7 @@ from judges.schema import Message
 from judges.templates import Template, conversation
 from judges.verdicts import EMPTY, NO_VERDICT
 
-NO_LOGPROBS = "no log-probabilities came back"
+NO_LOGPROBS = "no log-probabilities in the reply"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from typing import Any, get_args
 
 from judges.alpaca_eval_parsers import Parser, is_preference, make_parser
 from judges.backends.base import Sampling
-from judges.errors import MissingExtraError, UserError
+from judges.errors import UserError
 from judges.schema import Message, Role
 
 PLACEHOLDER = re.compile(r"\{(instruction|output_1|output_2)\}")
@@ -140,10 +140,8 @@ def read_config(path: Path) -> EvaluatorConfig:
 
 
 def _yaml(source: Path) -> dict[Any, Any]:
-    try:
-        import yaml
-    except ImportError:
-        raise MissingExtraError("pyyaml", "api") from None
+    import yaml
+
     if not source.is_file():
         raise UserError(
             f"{source}: no such file; give the folder of an AlpacaEval evaluator config"

@@ -1,7 +1,8 @@
 """What calls cost, added up, and the stop at the budget.
 
-Before each call to a server, what has been spent, what the calls under way are expected to cost and
-what this one is must fit into the budget together.
+Calls are made side by side as long as the budget holds the most that all of them can cost, near its
+end one by one, and no more once the next one, at the mean of those before it, would not fit. So a
+budget is passed by less than one call.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ BUDGET = "stopped at the budget"
 """The reason of a call that was not made as the budget was used up."""
 
 _TOKENS_IF_UNLIMITED = 4096
-"""A reply without a limit is taken to have so many tokens, until some have come."""
+"""A reply without a limit is taken to have so many tokens, until a dearer one has come."""
 _CHARACTERS_A_TOKEN = 3
 
 
@@ -50,15 +51,17 @@ class Budget:
         most = float("inf") if self.max_usd is None else self.max_usd
         return most - self.spent_usd - self._unpriced_usd
 
-    def reserve(self, call: Call, usd: float) -> Literal["send", "wait"] | Failure:
+    def reserve(
+        self, call: Call, expected_usd: float, most_usd: float
+    ) -> Literal["send", "wait"] | Failure:
         """Whether the call may be made now, later, or not at all."""
-        if usd > self.left_usd:
+        if expected_usd > self.left_usd:
             self.is_used_up = True
             return Failure(BUDGET)
-        if self._reserved and self._reserved_usd + usd > self.left_usd:
+        if self._reserved and self._reserved_usd + most_usd > self.left_usd:
             return "wait"
-        self._reserved[call] = usd
-        self._reserved_usd += usd
+        self._reserved[call] = most_usd
+        self._reserved_usd += most_usd
         return "send"
 
     def settle(self, call: Call, completion: Completion | None, usd: float | None) -> None:
@@ -78,8 +81,8 @@ class Budget:
 class BudgetGate:
     """Lets the calls to one model through as long as they can be paid for; fills in their cost.
 
-    A call is expected to cost the mean of those before it and the most that its own limits allow,
-    which counts as one more of them. Raises UserError where there is a budget and no price.
+    A call is expected to cost the mean of those before it, to which the most that it can cost
+    counts as one more. Raises UserError where there is a budget and no price.
     """
 
     def __init__(self, budget: Budget, spec: ModelSpec, prices: Prices | None) -> None:
@@ -87,7 +90,7 @@ class BudgetGate:
         self.spec = spec
         self.prices = prices
         self._by_served: dict[str | None, Price | None] = {}
-        self._spent_usd, self._n_priced = 0.0, 0
+        self._spent_usd, self._n_priced, self._dearest_usd = 0.0, 0, 0.0
         if budget.max_usd is not None and self._price(None) is None:
             raise UserError(
                 f"{printable(spec.spec)}: its price is not known, so that no budget can be kept. "
@@ -95,8 +98,10 @@ class BudgetGate:
             )
 
     def admit(self, call: Call) -> Literal["send", "wait"] | Failure:
-        """Reserves what the call is expected to cost."""
-        return self.budget.reserve(call, self._expected(call.request))
+        """Reserves the most that the call can cost."""
+        most = self._most(call.request)
+        expected = (self._spent_usd + most) / (self._n_priced + 1)
+        return self.budget.reserve(call, expected, most)
 
     def ended(self, call: Call, completion: Completion | None) -> Completion | None:
         """Books what the call cost."""
@@ -108,6 +113,7 @@ class BudgetGate:
         if usd is not None:
             self._spent_usd += usd
             self._n_priced += 1
+            self._dearest_usd = max(self._dearest_usd, usd)
         self.budget.settle(call, completion, usd)
         return completion
 
@@ -116,7 +122,7 @@ class BudgetGate:
             self._by_served[served] = self.prices.of(self.spec, served)
         return self._by_served.get(served)
 
-    def _expected(self, request: Request) -> float:
+    def _most(self, request: Request) -> float:
         if self.budget.max_usd is None:
             return 0.0
         price = self._price(None)
@@ -126,4 +132,4 @@ class BudgetGate:
         most = price.of_tokens(characters / _CHARACTERS_A_TOKEN, tokens)
         # Beyond the longest prompt that the price is for, it is at least that price.
         most = most if most is not None else characters * price.input / 1e6
-        return (self._spent_usd + most) / (self._n_priced + 1)
+        return most if request.sampling.max_tokens else max(most, self._dearest_usd)

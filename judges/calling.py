@@ -155,7 +155,8 @@ class Caller:
 
     def local(self, spec: ModelSpec) -> LocalLLM:
         """The model in this process, loaded; the one before it is closed."""
-        return self.hold(spec.key, lambda: self._opener(spec))  # type: ignore[arg-type, return-value]
+        opener: Callable[[ModelSpec], LocalLLM] = self._opener  # type: ignore[assignment]
+        return self.hold(spec.key, lambda: opener(spec))
 
     def hold(self, key: str, load: Callable[[], Held]) -> Held:
         """What `load` gives, loaded once and kept until the next model in this process needs the

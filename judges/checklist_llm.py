@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from judges.alone import AloneJudge
 from judges.criteria import parse
+from judges.records import digest
 from judges.schema import Instruction
 from judges.verdicts import Form, Ticks, written_by
 
@@ -40,7 +41,8 @@ class ChecklistLLM(AloneJudge[tuple[bool, ...]]):
 
     @property
     def form_digest(self) -> str:
-        return self._form(2).digest  # the same words for every number of criteria
+        # One criterion is asked for in words of its own; for two and more they are the same.
+        return digest([self._form(count).digest for count in (1, 2)])
 
     def _form(self, count: int) -> Form[tuple[bool, ...]]:
         return Form(written_by(self.spec, self.form), Ticks(count), self.reasoning)

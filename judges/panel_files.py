@@ -81,7 +81,7 @@ def panel_toml(panel: Mapping[str, Any]) -> str:
     for table in panel["judges"]:
         plain = {key: value for key, value in table.items() if not isinstance(value, dict)}
         inner = {key: value for key, value in table.items() if isinstance(value, dict)}
-        lines = tomli_w.dumps(plain).splitlines()
+        lines = tomli_w.dumps(plain).rstrip("\n").split("\n")
         if "model" in table:
             lines = [line + _REFUSED * line.startswith("temperature =") for line in lines]
         blocks.append("\n".join(["[[judges]]", *lines]) + "\n")
@@ -111,7 +111,7 @@ def _lines(path: Path) -> Iterator[tuple[int, int, str, str]]:
     is_panel = bool(re.search(r"^\s*(\[\[\s*judges\s*\]\]|judges\s*=)", text, re.MULTILINE))
     if not is_panel:
         judge = 0
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if re.match(r"\s*\[\[\s*judges\s*\]\]", line):
             judge, inside = judge + 1, ""
         elif found := re.match(r"\s*\[\s*(?:judges\s*\.\s*)?([\w.]+)\s*\]\s*(#.*)?$", line):

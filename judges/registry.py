@@ -72,20 +72,23 @@ def make_judge(table: Mapping[str, Any], folder: Path) -> Judge:
         )
     cls = _judge_class(kind)
     hints = get_type_hints(cls)
-    if "model" in hints and isinstance(model := settings.get("model"), str):
-        if slot := SLOT.fullmatch(model):
-            raise UserError(
-                f"the panel leaves its model {slot[1]!r} open; say which it is: --judge-model "
-                f"{slot[1]}=MODEL, for example {slot[1]}=openai/NAME"
-            )
-        settings.setdefault("name", default_name(kind, model))
-    missing = [f.name for f in known.values() if _is_needed(f) and f.name not in settings]
-    if missing:
-        raise UserError(f"judge kind {kind!r}: missing key {missing[0]!r}")
     for key, value in settings.items():
         _check_type(f"judge kind {kind!r}: {key}", hints[key], value)
         if "model" in hints:
             _check_range(f"judge kind {kind!r}: {key}", key, value)
+    if "model" in settings:
+        if slot := SLOT.fullmatch(settings["model"]):
+            raise UserError(
+                f"the panel leaves its model {slot[1]!r} open; say which it is: --judge-model "
+                f"{slot[1]}=MODEL, for example {slot[1]}=openai/NAME"
+            )
+        if _is_needed(known["name"]):
+            settings.setdefault("name", default_name(kind, settings["model"]))
+    missing = [f.name for f in known.values() if _is_needed(f) and f.name not in settings]
+    if missing:
+        # A name follows from the model.
+        key = "model" if "model" in missing else missing[0]
+        raise UserError(f"judge kind {kind!r}: missing key {key!r}")
     if "folder" in hints:
         settings["folder"] = folder
     judge: Judge = cls(**settings)

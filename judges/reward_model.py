@@ -16,7 +16,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from judges.backends.reward import RewardScorer, Score
+from judges.backends.checkpoint import find_checkpoint
+from judges.backends.reward import RewardScorer, Score, check_reward
 from judges.base import Shown, Verdict
 from judges.calling import Caller, Task
 from judges.errors import UserError
@@ -76,6 +77,10 @@ class RewardModel:
 
     def obstacle(self, instruction: Instruction) -> str | None:
         return None
+
+    def check(self) -> None:
+        """Raises UserError for files that are no reward model's; loads nothing."""
+        check_reward(find_checkpoint(self.model, revision=self.revision).folder)
 
     def load(self) -> RewardScorer:
         """The model, ready to score; raises UserError, also for other weights than those named."""

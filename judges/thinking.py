@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -70,20 +70,19 @@ def split_thinking(text: str, opened: bool) -> Split:
 def answer_begins(
     tokens: Sequence[int], decode: Callable[[Sequence[int]], str], opened: bool
 ) -> int | None:
-    """The place of the first token that is part of the answer; None where there is no answer.
+    """The place of the answer's first token that is not blank; None where there is no answer.
 
-    It is the first of all in a completion without thinking.
+    In an answer that is all blank it is the first one, where no thinking stands before it.
     """
-    whole = split_thinking(decode(tokens), opened)
-    if not tokens or not whole.finished:
+    text = decode(tokens)
+    split = split_thinking(text, opened)
+    if not tokens or not split.finished:
         return None
-    if not whole.reasoning and not opened and decode(tokens) == whole.answer:
-        return 0
+    if not split.answer.strip():
+        return 0 if split.answer == text else None
+    begin = len(text) - len(split.answer.lstrip())
     counts = range(1, len(tokens) + 1)
-    at = bisect_left(
-        counts, True, key=lambda n: bool(split_thinking(decode(tokens[:n]), opened).answer)
-    )
-    return at if at < len(tokens) else None
+    return bisect_right(counts, begin, key=lambda n: len(decode(tokens[:n])))
 
 
 def _join(thoughts: list[str]) -> str:

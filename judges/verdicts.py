@@ -141,9 +141,10 @@ class Ticks(Value[tuple[bool, ...]]):
                 "an object with one key for each criterion, its number in quotation marks "
                 f'("1" to "{self.count}"), whose value is true where it is met, else false'
             )
+        example = "`1 yes`" if self.count == 1 else "`1 yes, 2 no` and so on"
         return (
             f"each number from 1 to {self.count} with `yes` where the criterion is met and `no` "
-            "where it is not, parted by commas: `1 yes, 2 no` and so on"
+            f"where it is not, parted by commas: {example}"
         )
 
     def from_json(self, value: object) -> tuple[bool, ...] | None:

@@ -36,6 +36,8 @@ class BoardPanel:
 
     table: Mapping[str, Any]
     files: Mapping[str, Path | str]
+    is_served: bool
+    """Whether one of its judges is behind a server."""
 
 
 def new_panel(
@@ -97,7 +99,8 @@ def board_panel(
         if (weights := _weights_of(judge)) is not None:
             own["weights"] = weights
         written.append(own)
-    return BoardPanel({**wanted, "judges": written}, files)
+    is_served = any(isinstance(j, LLMJudge) and j.spec.is_remote for j in panel.judges)
+    return BoardPanel({**wanted, "judges": written}, files, is_served)
 
 
 def _written_out(table: Mapping[str, Any], judge: Judge) -> dict[str, Any]:

@@ -37,6 +37,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
             "freeze what length control needs",
         ),
         "board import": ("leaderboard.commands.board:Import", "make a board of others' verdicts"),
+        "rejudge": ("leaderboard.commands.rejudge:Rejudge", "judge a board's answers anew"),
     },
     "Judges": {
         "judges": ("leaderboard.commands.judges:Judges", "which judges are there, at what price?"),

@@ -17,7 +17,7 @@ from judges.errors import UserError
 from judges.records import digest, to_line, validated
 from judges.schema import Instruction, Output
 from leaderboard.answers import read_answers
-from leaderboard.board_panel import board_panel, new_panel
+from leaderboard.board_panel import BoardPanel, board_panel, new_panel
 from leaderboard.boards import Board, load_board, write_board
 from leaderboard.evalset import check_instruction
 from leaderboard.generate import generate_answers
@@ -29,6 +29,10 @@ from leaderboard.watch import SILENT, Watch
 
 PROMPT_COLUMNS = ("messages", "instruction", "prompt", "query", "question")
 ID_COLUMNS = ("instruction_id", "id", "uid", "question_id")
+CONTROL_ITEMS = 100
+"""Instructions that the controls are judged on where judges are paid."""
+DRIFT_ITEMS = 20
+"""Old comparisons that paid judges judge once more before a new row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +52,8 @@ class Recipe:
     """A packaged panel's name, or a panel file."""
     judge_models: Sequence[str] = ()
     """Models for what a panel leaves open: SLOT=MODEL, or MODEL for all."""
+    parent: str = ""
+    """The board whose answers are judged anew on this one."""
     self_judging: SelfJudging | None = None
     orders: Orders | None = None
     private: bool = False
@@ -82,7 +88,8 @@ def create_board(recipe: Recipe, results: Path, watch: Watch = SILENT) -> Board:
     settings = source.settings if source else Settings(references=())
     is_other = recipe.prompts or recipe.judges or recipe.panel
     settings = replace(settings, title=recipe.name, note="" if is_other else settings.note)
-    settings = replace(settings, headline="win_rate")  # the new board is not calibrated yet
+    # The new board is not calibrated yet.
+    settings = replace(settings, headline="win_rate", parent=recipe.parent)
     if recipe.orders is not None:
         settings = replace(settings, orders=recipe.orders)
     if recipe.self_judging is not None:
@@ -91,6 +98,8 @@ def create_board(recipe: Recipe, results: Path, watch: Watch = SILENT) -> Board:
         source, judges=recipe.judges, panel=recipe.panel, models=recipe.judge_models
     )
     panel = board_panel(wanted, folder, instructions, settings.orders)
+    if is_other or source is None:
+        settings = replace(settings, **_for_servers(panel, len(instructions)))
     files = dict(panel.files)
     # Named by what is asked: an interrupted run is taken up only for the same instructions.
     unfinished = results / f".{recipe.name}.{digest(list(instructions))[7:15]}"
@@ -103,6 +112,13 @@ def create_board(recipe: Recipe, results: Path, watch: Watch = SILENT) -> Board:
     write_board(path, settings, instructions, references, panel.table, files)
     shutil.rmtree(unfinished, ignore_errors=True)
     return load_board(recipe.name, results)
+
+
+def _for_servers(panel: BoardPanel, n: int) -> dict[str, Any]:
+    """Judges behind a server are paid for and can change unseen: fewer controls, and old
+    comparisons judged again before each row."""
+    items = CONTROL_ITEMS if panel.is_served and n > CONTROL_ITEMS else None
+    return {"control_items": items, "drift": DRIFT_ITEMS if panel.is_served else 0}
 
 
 # ------------------------------------------------------------------------------------- the parts

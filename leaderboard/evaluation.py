@@ -19,9 +19,10 @@ from leaderboard.answers import read_answers
 from leaderboard.boards import Board, load_board
 from leaderboard.card import card
 from leaderboard.controls import ControlResult, run_controls
+from leaderboard.drift import check_drift, keep_first_day
 from leaderboard.evalset import require_all
 from leaderboard.generate import generate_answers, require_own_prompts, store_answers
-from leaderboard.judging import judge_row
+from leaderboard.judging import judge_row, needs_judging
 from leaderboard.models import (
     AnswersFile,
     LanguageModel,
@@ -132,7 +133,10 @@ def evaluate(  # noqa: PLR0913 - one argument a flag of `eval`
             return Evaluation(row.name, loaded)
         comparisons = loaded.comparisons(instructions, answers, row.name)
         check_needed_judges(loaded, row, comparisons, caller, watch)
+        if needs_judging(loaded, row, comparisons):
+            check_drift(loaded, caller, watch)
         judge_row(loaded, row, comparisons, watch, caller)
+        keep_first_day(loaded, row, comparisons, caller, watch)
         summary = summarise(loaded, row, instructions, answers)
         row.write_summary(summary)
         controls = run_controls(loaded, watch, caller)

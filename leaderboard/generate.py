@@ -93,7 +93,12 @@ def generate_answers(
     asked = {i.id: i for i in left}
     requests = [_request(model, instruction, sampling) for instruction in left]
     failures: Counter[str] = Counter()
-    task = Task(row.path.parent.name, row.name, purpose="answers")
+    task = Task(
+        row.path.parent.name,
+        row.name,
+        purpose="answers",
+        folder=str(row.path.parent.parent.resolve()),
+    )
     with Appender(row.outputs_file) as file:
         # A model in this process is not asked for what is in the cache: the row itself keeps it.
         replies = caller.complete(model.spec, requests, task, fresh=not model.spec.is_remote)

@@ -264,8 +264,7 @@ def stored_items(board: Board, pair: Pair, answers: Mapping[str, Answers]) -> pd
     digests = {one.id: one.digest for one in comparisons_of(board.instructions, pair, answers)}
     stored = _folder(board, pair).annotations()
     current = [verdict for verdict in stored if not is_on_other_texts(verdict, digests)]
-    rows = [Row(board.path / name) for name in pair if name not in board.references]
-    without = excluded(board, *rows)
+    without = excluded(board, _folder(board, pair))
     return row_items(board, current, board.instructions, pair[:1], without=without)
 
 

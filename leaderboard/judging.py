@@ -49,13 +49,18 @@ def judge_rows(
         for judge in board.panel.judges:
             for store in stores:
                 left = outstanding(board, judge, store.comparisons, store.held, store.excluded)
-                task = Task(board.name, store.row.name, judge.name, purpose)
+                task = Task(board.name, store.row.name, judge.name, purpose, results_folder(board))
                 verdicts = annotate(judge, left, caller, task)
                 what = f"judging ({judge.name})"
                 for annotation, verdict in watch.track(verdicts, len(left), what):
                     store.keep(annotation, verdict)
     for store in stores:
         store.put_in_order(board)
+
+
+def results_folder(board: Board) -> str:
+    """Where the board lies, for the ledger."""
+    return str(board.path.parent.resolve())
 
 
 def outstanding(
@@ -79,6 +84,14 @@ def outstanding(
         ]
     shown = presentations(judge, comparisons, settings.orders, settings.seed)
     return [view for view in shown if not _is_answered(held, judge.name, view)]
+
+
+def needs_judging(board: Board, row: Row, comparisons: Sequence[Comparison]) -> bool:
+    """Whether a judge has something left to say on the row."""
+    held, without = held_verdicts(row, comparisons), excluded(board, row)
+    return any(
+        outstanding(board, judge, comparisons, held, without) for judge in board.panel.judges
+    )
 
 
 def held_verdicts(row: Row, comparisons: Sequence[Comparison]) -> dict[Key, Annotation]:

@@ -98,7 +98,7 @@ def panel_report(board: Board, table: Standings) -> PanelReport:
     panel = {row.name: win_rate(row.items[RATE_COLUMNS]) for row in rows}
     full = _values(ranked, panel)
     votes, clusters = _votes(rows, names)
-    several = len(names) > 1
+    several, weights = len(names) > 1, board.panel.weights or None
     judges = []
     for judge in names:
         without = ranks_without = None
@@ -125,7 +125,7 @@ def panel_report(board: Board, table: Standings) -> PanelReport:
             for (i, a), (j, b) in combinations(enumerate(names), 2)
         },
         agreement=panel_agreement(votes, clusters) if several else None,
-        effective=effective_votes(votes, clusters) if several else None,
+        effective=effective_votes(votes, clusters, weights=weights) if several else None,
     )
 
 
@@ -213,7 +213,7 @@ def panel_tables(report: PanelReport, models: Sequence[str] = ()) -> list[Cells]
             [_judge_cells(judge) for judge in report.judges],
         ),
     ]
-    if len(names) > 1:
+    if report.agreement is not None:
         tables.append(_agreement_cells(report, names))
     return tables
 
@@ -266,7 +266,8 @@ def panel_notes(report: PanelReport) -> list[str]:
         )
     if (found := report.effective) is not None:
         if found.votes is None:
-            lines.append("effective votes: none known, as no comparison has varying votes of all")
+            why = "they never vary, or cancel" if found.n else "no comparison has those of all"
+            lines.append(f"effective votes: not known, as {why}")
         else:
             lines.append(
                 f"effective votes: {found.votes.value:.1f} of {found.n_judges} (95 % interval "

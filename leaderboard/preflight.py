@@ -22,7 +22,7 @@ from judges.verdicts import NOT_JSON
 from leaderboard.boards import Board
 from leaderboard.controls import NULL_ANSWER, unjudged_controls
 from leaderboard.estimate import CHARACTERS_PER_TOKEN, estimate, in_dollars
-from leaderboard.judging import held_verdicts, outstanding
+from leaderboard.judging import held_verdicts, outstanding, results_folder
 from leaderboard.results import Row
 from leaderboard.self_judging import excluded
 from leaderboard.watch import Watch
@@ -160,7 +160,7 @@ def _check_local(board: Board, judge: LLMJudge) -> None:
 
 def _probe(board: Board, judge: LLMJudge, caller: Caller) -> Verdict:
     shown = [Shown(probe_comparison(board), "original" if judge.sees_order else "none")]
-    task = Task(board.name, "", judge.name, "probe")
+    task = Task(board.name, "", judge.name, "probe", results_folder(board))
     (verdict,) = judge.judge(shown, caller, task, fresh=True)
     return verdict
 

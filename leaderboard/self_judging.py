@@ -29,13 +29,13 @@ class _Candidate:
     weights: str
 
 
-def self_judges(board: Board, *rows: Row) -> dict[str, str]:
-    """Judge → why it is one of these rows' models, or of their family; empty where the board does
-    not look at it."""
+def self_judges(board: Board, row: Row) -> dict[str, str]:
+    """Judge → why it is the row's model, or of its family; empty where the board does not look at
+    it. Where two rows meet it is either's."""
     judges = [judge for judge in board.panel.judges if getattr(judge, "model", "")]
     if board.settings.self_judging == "allow" or not judges:
         return {}
-    candidates = [_candidate(row) for row in rows if row.path.parent.name != "controls"]
+    candidates = [_candidate(one) for one in _models(board, row)]
     found = {}
     for judge in judges:
         reasons = [why for candidate in candidates if (why := _kinship(judge, candidate))]
@@ -44,18 +44,18 @@ def self_judges(board: Board, *rows: Row) -> dict[str, str]:
     return found
 
 
-def excluded(board: Board, *rows: Row) -> frozenset[str]:
-    """The judges whose votes on these rows do not count, by name.
+def excluded(board: Board, row: Row) -> frozenset[str]:
+    """The judges whose votes on the row do not count, by name.
 
     Raises UserError where no judge is left.
     """
     if board.settings.self_judging != "exclude":
         return frozenset()
-    found = self_judges(board, *rows)
+    found = self_judges(board, row)
     if len(found) == len(board.panel.judges):
         reasons = "; ".join(f"{judge}: {why}" for judge, why in found.items())
         raise UserError(
-            f"no judge of board {board.name} is left for {rows[0].name} ({reasons}), as its rule is "
+            f"no judge of board {board.name} is left for {row.name} ({reasons}), as its rule is "
             'self_judging = "exclude". Make a board with a judge of another family: '
             f"leaderboard board new NAME --from {board.name} --judge JUDGE"
         )
@@ -67,11 +67,22 @@ def told(rule: SelfJudging) -> str:
     return "their votes are left out" if rule == "exclude" else "their votes count"
 
 
+def _models(board: Board, row: Row) -> list[Row]:
+    """The rows whose models' answers are judged here: a control has none, a meeting two."""
+    if row.path.parent.name == "controls":
+        return []
+    if row.path.parent.name != "head_to_head":
+        return [row]
+    names = row.name.split("--vs--")
+    return [Row(board.path / name) for name in names if name not in board.references]
+
+
 def _candidate(row: Row) -> _Candidate:
     manifest, info = row.manifest(), row.info()
     parts = {} if manifest is None else dict(manifest.parts)
-    source = "" if manifest is None else manifest.source.removeprefix("model ")
-    given = [parts.get("model", ""), source, info.name, row.name]
+    source = "" if manifest is None else manifest.source
+    model = source.removeprefix("model ") if source.startswith("model ") else ""
+    given = [parts.get("model", ""), model, info.name, row.name]
     names = dict.fromkeys(name.replace("__", "/") for name in given if name)
     return _Candidate(tuple(names), info.base_model, parts.get("weights", ""))
 

@@ -50,6 +50,17 @@ class Finished:
     err: str
 
 
+@pytest.fixture(autouse=True)
+def nothing_of_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory):
+    """No test reads or writes the user's own cache, prices or keys."""
+    monkeypatch.setenv("HERDBOOK_CACHE", str(tmp_path_factory.mktemp("cache")))
+    for name in (
+        "HERDBOOK_DATABASE", "HERDBOOK_PRICES", "OPENAI_API_KEY", "OPENAI_BASE_URL",
+        "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL",
+    ):  # fmt: skip
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture
 def leaderboard(capsys: pytest.CaptureFixture[str]) -> Callable[..., Finished]:
     """Runs a command line: `leaderboard("show", "toy", "--results", path)`."""

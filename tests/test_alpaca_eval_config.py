@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from api_server import ApiServer, Fault, Reply
 from conftest import comparison
 from hypothesis import HealthCheck, given, settings
@@ -26,8 +27,6 @@ from judges.quoting import BEGIN, for_server
 from judges.registry import make_judge
 from judges.schema import Instruction, Message
 from judges.verdicts import EMPTY, NO_VERDICT
-
-yaml = pytest.importorskip("yaml")
 
 TEMPLATE = """
 <|im_start|>system

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from conftest import comparison
 
 from judges.alpaca_eval_config import AlpacaEvalConfig
 from judges.base import Shown
 from judges.errors import UserError
 from judges.quoting import for_server
-
-yaml = pytest.importorskip("yaml")
 
 PEER = Path(__file__).parents[1] / "build" / "peers" / "alpaca_eval"
 THEIRS = """

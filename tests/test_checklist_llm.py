@@ -142,6 +142,19 @@ def test_the_prompt_lists_every_criterion_in_words_and_one_answer():
     assert first.messages != second.messages
 
 
+@pytest.mark.parametrize("count", [1, 2, 7])
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_as_many_criteria_as_there_are_are_asked_for(form, count):
+    asked = Instruction(id="i", messages=(Message("user", "Go"),), checks=CHECKS[:1] * count)
+    judge = ticking(form=form, model="fake/judge")
+    instructions = judge.verdict_form(asked).instructions()
+    assert ("2" in instructions) == (count == 2 or (form == "text" and count > 1))
+    pair = replace(PAIR, instruction=asked, output_1="x", output_2="x" * 400)
+    with Caller() as caller:
+        (verdict,) = judge.judge([Shown(pair, "none")], caller, TASK)
+    assert verdict.preference > 0.9  # that model ticks more of a longer answer
+
+
 def test_equal_answers_are_a_tie_and_nobody_is_asked():
     assert judged(ticking(), comparison("red", "red")).preference == 0.5
 

@@ -81,6 +81,8 @@ LAYERS = {
         "panel_report": 2,
         "preflight": 2,
         "drift": 2,
+        "estimate": 2,
+        "dry_run": 2,
         "crosswalk": 2,
         "rejudging": 2,
         "preferences": 2,

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from judges.base import stable_fraction
 from judges.checklist import Checklist
 from judges.errors import UserError
 from judges.heuristic import Heuristic
@@ -18,7 +19,6 @@ from judges.panel import Panel, panel_preferences
 from judges.schema import Instruction, Message
 
 AGGREGATES = ["mean", "median", "majority"]
-
 
 NAN = math.nan
 
@@ -216,3 +216,142 @@ def test_an_order_without_a_row_is_missing():
     found = panel_preferences(frame, ["c"], ["j"], n_orders=[2]).iloc[0]
     assert np.isnan(found["preference"])
     assert (found["low"], found["high"]) == pytest.approx((0.4, 0.9))
+
+
+# ---------------------------------------------------------------- weights, and who judges what
+@pytest.mark.parametrize(
+    ("votes", "weights", "preference"),
+    [
+        ([1.0, 0.0], [3, 1], 0.75),
+        ([1.0, None], [3, 1], 1.0),
+        ([0.2, 0.4, 0.9], [1, 1, 2], 0.6),
+    ],
+)
+def test_the_weighted_mean_is_over_the_votes_that_are_there(votes, weights, preference):
+    found = item(votes, aggregate="weighted", weights=weights, min_votes=1)
+    assert found["preference"] == pytest.approx(preference)
+
+
+def test_bounds_of_a_weighted_panel_weigh_the_missing_vote_too():
+    found = item([1.0, None], aggregate="weighted", weights=[3, 1], min_votes=1)
+    assert (found["low"], found["high"]) == (0.75, 1)
+
+
+@given(
+    votes=st.lists(st.none() | st.floats(0, 1), min_size=1, max_size=4),
+    data=st.data(),
+)
+def test_equal_weights_are_the_mean(votes, data):
+    weight = data.draw(st.floats(0.01, 100))
+    plain = item(votes, min_votes=1)
+    weighed = item(votes, aggregate="weighted", weights=[weight] * len(votes), min_votes=1)
+    for name in ("preference", "low", "high"):
+        assert weighed[name] == pytest.approx(plain[name], nan_ok=True, abs=1e-12)
+
+
+def masked(votes: list[float | None], asked: list[bool], **settings: Any) -> dict[str, Any]:
+    """As `item`, where some judges were not to judge; their verdicts are stored all the same."""
+    judges = [f"j{n}" for n in range(len(votes))]
+    rows = frame(*(("c", judge, vote) for judge, vote in zip(judges, votes, strict=True)))
+    return (
+        panel_preferences(rows, ["c"], judges, assigned=np.array([asked]), **settings)
+        .iloc[0]
+        .to_dict()
+    )
+
+
+@given(
+    votes=st.lists(st.none() | st.floats(0, 1), min_size=1, max_size=4),
+    data=st.data(),
+    aggregate=st.sampled_from([*AGGREGATES, "weighted"]),
+    min_votes=st.sampled_from(["all", 1]),
+)
+def test_judges_that_were_not_to_judge_are_as_if_they_were_not_there(
+    votes, data, aggregate, min_votes
+):
+    asked = data.draw(st.lists(st.booleans(), min_size=len(votes), max_size=len(votes)))
+    weights = [float(n + 1) for n in range(len(votes))] if aggregate == "weighted" else []
+    found = masked(votes, asked, aggregate=aggregate, min_votes=min_votes, weights=weights)
+    left = [vote for vote, is_asked in zip(votes, asked, strict=True) if is_asked]
+    if not left:
+        assert math.isnan(found["preference"])
+        assert (found["low"], found["high"], found["n_votes"]) == (0, 1, 0)
+        return
+    kept = [weight for weight, is_asked in zip(weights, asked, strict=False) if is_asked]
+    alone = item(left, aggregate=aggregate, min_votes=min_votes, weights=kept)
+    for name in ("preference", "low", "high", "n_votes"):
+        assert found[name] == pytest.approx(alone[name], nan_ok=True, abs=1e-12)
+
+
+def test_where_fewer_are_to_judge_than_votes_are_needed_all_of_them_are():
+    assert masked([0.5, 0.7, 0.9], [True, False, False], min_votes=2)["preference"] == 0.5
+    assert masked([0.5, 0.7, 0.9], [True, True, False], min_votes=3)["preference"] == 0.6
+    assert math.isnan(masked([0.5, None, 0.9], [True, True, False], min_votes=2)["preference"])
+    assert masked([0.5, None, 0.9], [True, True, False], min_votes=1)["preference"] == 0.5
+
+
+# --------------------------------------------------------------------------- one judge an item
+def asked(text: str) -> Instruction:
+    return Instruction(id=text, messages=(Message("user", text),))
+
+
+TASKS = [asked(f"task {n}") for n in range(2000)]
+PINNED = ["c2", "c3", "c1", "c3", "c1", "c0", "c0", "c0"]
+POOL = Panel(tuple(Checklist(name=f"c{n}") for n in range(4)), assign="one")
+
+
+def drawn(panel: Panel, seed: int = 0, excluded: tuple[str, ...] = ()) -> list[str]:
+    found = [panel.assigned(task, seed, excluded) for task in TASKS]
+    assert all(len(judges) == 1 for judges in found)
+    return [judges[0].name for judges in found]
+
+
+def test_all_judges_judge_everything_unless_one_is_drawn():
+    panel = Panel(POOL.judges)
+    assert panel.assigned(TASKS[0], 0) == panel.judges
+    assert [j.name for j in panel.assigned(TASKS[0], 0, {"c1"})] == ["c0", "c2", "c3"]
+    assert (panel.votes, POOL.votes) == (4, 1)
+    assert panel.assignment(TASKS[:2], 0, {"c1"}).tolist() == [[True, False, True, True]] * 2
+
+
+def test_the_draw_is_even_and_follows_from_seed_and_instruction():
+    names = drawn(POOL)
+    assert names == drawn(POOL)
+    assert drawn(POOL, seed=1) != names
+    counts = [names.count(name) for name in POOL.names]
+    assert max(abs(count - 500) for count in counts) < 80  # four standard deviations
+    # On every machine and in every version: a board's items must not change judges.
+    assert drawn(POOL)[:8] == PINNED
+    assert POOL.assignment(TASKS, 0).sum(axis=1).tolist() == [1] * len(TASKS)
+
+
+def test_leaving_a_judge_out_gives_away_its_own_items_only():
+    before, after = drawn(POOL), drawn(POOL, excluded=("c2",))
+    moved = [(a, b) for a, b in zip(before, after, strict=True) if a != b]
+    assert {a for a, _ in moved} == {"c2"}
+    assert "c2" not in after
+    assert {b for _, b in moved} == {"c0", "c1", "c3"}
+    assert POOL.assigned(TASKS[0], 0, set(POOL.names)) == ()
+
+
+def test_the_draw_tells_nothing_of_the_random_order():
+    swapped = [stable_fraction(0, task.text) < 0.5 for task in TASKS]
+    first = [name in ("c0", "c1") for name in drawn(POOL)]
+    both = sum(a and b for a, b in zip(swapped, first, strict=True))
+    assert abs(both - 500) < 80
+
+
+# -------------------------------------------------------------------------------- the identity
+def test_what_a_panel_of_before_says_of_itself_is_what_it_said():
+    assert list(Panel((Checklist(),)).identity()) == ["aggregate", "judges"]
+
+
+def test_the_new_settings_of_a_panel_are_in_its_identity():
+    two = (Checklist(), Heuristic(rule="longest"))
+    made = [
+        Panel(two),
+        Panel(two, assign="one"),
+        Panel(two, "weighted", (1, 1)),
+        Panel(two, "weighted", (1, 2)),
+    ]
+    assert len({str(panel.identity()) for panel in made}) == len(made)

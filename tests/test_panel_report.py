@@ -16,12 +16,19 @@ from conftest import TOY, edit_json, grid, make_board, read_json, toy_instructio
 from test_documented_files import documented
 
 from judges.records import to_line
+from judges.registry import read_panel
 from judges.schema import Output
 from leaderboard.boards import Board, load_board, write_board
 from leaderboard.card import card
 from leaderboard.checking import check_board
 from leaderboard.evaluation import evaluate
-from leaderboard.panel_report import PanelReport, panel_notes, panel_report
+from leaderboard.panel_report import (
+    PanelReport,
+    panel_notes,
+    panel_records,
+    panel_report,
+    panel_tables,
+)
 from leaderboard.report import board_report
 from leaderboard.results import Row
 from leaderboard.standings import standings
@@ -166,6 +173,45 @@ def test_the_ranking_without_a_judge(board, report):
     at = report.ranked.index("fair")
     assert c.ranks_without[at] < report.ranks[at]
     assert c.without.tau < 1
+
+
+def rejudged(results: Path, tmp_path: Path, **panel: object) -> PanelReport:
+    """The same rows before the same judges by another panel rule."""
+    old = load_board("toy", results)
+    tables = read_panel(old.path / "panel.toml")["judges"]
+    weights = panel.pop("weights", (None,) * len(tables))
+    for table, weight in zip(tables, weights, strict=True):
+        table |= {} if weight is None else {"weight": weight}
+    files = {f"verdicts/{judge}.jsonl": old.path / f"verdicts/{judge}.jsonl" for judge in JUDGES}
+    folder = tmp_path / "others"
+    new = folder / "toy"
+    write_board(new, TOY, old.instructions, old.references, {**panel, "judges": tables}, files)
+    for row in ROWS:
+        evaluate(str(old.path / row / "outputs.jsonl"), board="toy", results=folder, name=row)
+    board = load_board("toy", folder)
+    return panel_report(board, standings(board))
+
+
+def test_weights_count_in_the_effective_votes(board, results, report, tmp_path):
+    weighed = rejudged(results, tmp_path, aggregate="weighted", weights=(1.0, 2.0, 4.0))
+    stored = votes_of(board)
+    stored["vote"] = (stored["original"] + stored["swapped"]) / 2
+    wide = stored.pivot_table(index=["row", "comparison"], columns="judge", values="vote")
+    expected = effective_votes(wide.to_numpy(), weights=[1, 2, 4])
+    assert weighed.effective.votes.value == pytest.approx(expected.votes.value)
+    assert weighed.effective.votes.value < report.effective.votes.value
+
+
+def test_where_one_judge_judges_an_item_nobody_agrees(results, tmp_path):
+    alone = rejudged(results, tmp_path, assign="one")
+    assert (alone.agreement, alone.effective.votes) == (None, None)
+    assert sum(j.flips.n_decided + j.flips.n_tied for j in alone.judges) == 3 * N
+    assert sum(rate.n_instructions for j in alone.judges for rate in j.rates.values()) == 3 * N
+    for j in alone.judges:
+        assert not np.isnan(j.without.tau)
+    assert len(panel_tables(alone)) == 2
+    assert "effective votes: not known, as no comparison has those of all" in panel_notes(alone)
+    assert not [r for r in panel_records(alone) if r["figure"] in ("agreement", "correlation")]
 
 
 # -------------------------------------------------------------------------------------- what is shown

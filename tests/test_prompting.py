@@ -12,7 +12,7 @@ from tiny_model import CHAT_TEMPLATE, make_tiny_tokenizer
 from judges.errors import UserError
 from judges.prompting import ChatTemplate, choose_template
 from judges.schema import Message
-from judges.thinking import opens_thinking, split_thinking
+from judges.thinking import answer_begins, opens_thinking, split_thinking
 
 TALK = (Message("user", "Hi"), Message("assistant", "Hello."), Message("user", "Bye"))
 
@@ -78,6 +78,29 @@ def test_a_prompt_that_opens_the_thinking_is_seen():
     assert opens_thinking("<thinking>")
     assert not opens_thinking("<think>\n\n</think>\n\n")
     assert not opens_thinking("What does <think> mean?\nAssistant:\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "opened", "expected"),
+    [
+        ("Paris.", False, "P"),
+        ("\n  Paris.", False, "P"),
+        ("  ", False, " "),
+        ("", False, None),
+        ("<think>France?</think>\n\nParis.", False, "P"),
+        ("France?</think> Paris.", True, "P"),
+        ("France?", True, None),
+        ("<think>France?</think>  ", False, None),
+        ("<think>Fr", False, None),
+        ("<b>Paris</b>", False, "<"),
+    ],
+)
+def test_the_place_where_an_answer_begins(text, opened, expected):
+    letters = [ord(letter) for letter in text]
+    at = answer_begins(letters, lambda tokens: "".join(map(chr, tokens)), opened)
+    assert (None if at is None else text[at]) == expected
+    if at:
+        assert text[at:] == split_thinking(text, opened).answer.lstrip()
 
 
 def test_plain_shows_every_turn_and_opens_the_answer():

@@ -6,25 +6,23 @@ import math
 from pathlib import Path
 
 import pytest
-from conftest import comparison
 
-from judges.base import presentations
-from judges.calling import Caller, Task
 from judges.checklist import Checklist
 from judges.errors import UserError
 from judges.heuristic import Heuristic
 from judges.panel import Panel
 from judges.recorded import Recorded
 from judges.registry import (
+    ASKING,
     KINDS,
     judge_table,
     make_judge,
     make_panel,
-    packaged_panels,
     read_panel,
 )
 
 HERE = Path("folder")
+ASKED = {"kind": "pairwise", "model": "fake/judge"}
 
 
 @pytest.mark.parametrize(
@@ -47,6 +45,22 @@ HERE = Path("folder")
         ({"kind": "checklist", "temperature": 0}, "temperature must lie above 0"),
         ({"kind": "checklist", "name": 5}, "name must be of type str, not 5"),
         ({"kind": "recorded", "path": 5}, "path must be of type str, not 5"),
+        ({"kind": "pairwise"}, "missing key 'model'"),
+        ({"kind": "pairwise", "model": 5}, "model must be of type str, not 5"),
+        ({**ASKED, "temperature": "0"}, "temperature must be of type float, not '0'"),
+        ({**ASKED, "temperature": -0.1}, "temperature must not lie below 0"),
+        ({**ASKED, "temperature": math.inf}, "temperature must lie in the range of numbers"),
+        ({**ASKED, "top_p": 0}, "top_p must lie above 0"),
+        ({**ASKED, "max_tokens": 0}, "max_tokens must be 1 or more"),
+        ({**ASKED, "max_tokens": 10.5}, "max_tokens must be of type int, not 10.5"),
+        ({**ASKED, "seed": True}, "seed must be of type int, not True"),
+        ({**ASKED, "extra": "low"}, r"extra must be of type dict\[str, Any\], not 'low'"),
+        ({**ASKED, "args": {"dtype": 1}}, r"args must be of type dict\[str, str\]"),
+        ({**ASKED, "show_gold": "yes"}, "show_gold must be of type bool, not 'yes'"),
+        ({**ASKED, "form": "xml"}, "form must be one of"),
+        ({**ASKED, "prompt": "none such"}, "prompt 'none such': no such file"),
+        ({**ASKED, "weight": 2}, "unknown key 'weight'"),
+        ({**ASKED, "model": "{judge}"}, "leaves its model 'judge' open; .*--judge-model judge="),
     ],
 )
 def test_a_judge_table_with_a_fault_is_refused_with_what_is_known(table, message):
@@ -78,6 +92,9 @@ def test_short_names_of_judges(spec, judge):
         ("heuristic", r"write it as heuristic/longest\|shortest\|random"),
         ("heuristic/", "write it as heuristic/longest"),
         ("recorded", "write it as recorded/FILE"),
+        ("pairwise", "write it as pairwise/MODEL"),
+        ("pairwise/openai/x@http://h", "a URL goes with openai-api/NAME only"),
+        ("none such.toml", "none such.toml: cannot be read"),
     ],
 )
 def test_a_short_name_with_a_fault_is_refused(spec, message):
@@ -86,24 +103,18 @@ def test_a_short_name_with_a_fault_is_refused(spec, message):
 
 
 def test_every_kind_has_an_identity_that_names_it_and_its_version():
-    tables = [{"kind": "checklist"}, {"kind": "heuristic", "rule": "random"}, {"kind": "recorded"}]
-    assert {table["kind"] for table in tables} == set(KINDS)
+    tables = [
+        {"kind": "checklist"},
+        {"kind": "heuristic", "rule": "random"},
+        {"kind": "recorded"},
+        *({"kind": kind, "model": "fake/judge"} for kind in ASKING),
+    ]
+    # A reward model and an evaluator config need files: their own tests hold this of them.
+    assert {table["kind"] for table in tables} == set(KINDS) - {"reward_model", "alpaca_eval"}
     for table in tables:
         identity = make_judge(table, HERE).identity()
         assert identity["kind"] == table["kind"]
         assert isinstance(identity["version"], int)
-
-
-def test_packaged_panels_load_and_judge():
-    pair = comparison("blue", "red")
-    assert "offline" in packaged_panels()
-    for path in packaged_panels().values():
-        panel = make_panel(read_panel(path), path.parent)
-        panel.check([pair.instruction])
-        for judge in panel.judges:
-            (verdict,) = judge.judge(presentations(judge, [pair], "fixed", 0), Caller(), Task())
-            assert verdict.preference is not None
-            assert verdict.preference > 0.5
 
 
 def test_a_panel_file_becomes_a_panel(tmp_path):
@@ -133,7 +144,10 @@ def test_a_panel_file_becomes_a_panel(tmp_path):
         (b'judges = ["checklist"]', "at least one"),
         (b'judges = "checklist"', "at least one"),
         (b'[judges]\nkind = "checklist"', "at least one"),
-        (b'[[judge]]\nkind = "checklist"', "unknown key 'judge'; known: aggregate, judges, schema"),
+        (
+            b'[[judge]]\nkind = "checklist"',
+            "unknown key 'judge'; known: aggregate, assign, judges, note, schema",
+        ),
     ],
 )
 def test_a_panel_file_with_a_fault_is_named(tmp_path, content, message):
@@ -142,3 +156,98 @@ def test_a_panel_file_with_a_fault_is_named(tmp_path, content, message):
     with pytest.raises(UserError, match=message) as error:
         read_panel(path)
     assert str(error.value).count("\n") <= 1
+
+
+# ------------------------------------------------------------------------------ judges that ask
+def test_a_short_name_writes_the_temperature_out_and_names_the_judge():
+    table = judge_table("pairwise/openai/gpt-x-2026-01-01")
+    assert table == {"kind": "pairwise", "model": "openai/gpt-x-2026-01-01", "temperature": 0.0}
+    assert make_judge(table, HERE).name == "pairwise/openai/gpt-x-2026-01-01"
+
+
+def test_a_short_name_can_say_where_a_server_is():
+    table = judge_table("pointwise/openai-api/org/m@http://127.0.0.1:8000/v1?a=b")
+    assert table["model"] == "openai-api/org/m"
+    assert table["base_url"] == "http://127.0.0.1:8000/v1?a=b"
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("openai/a", "pairwise/openai/a"),
+        ("hf/org/name", "pairwise/hf/org/name"),
+        ("/home/me/models/org/llama", "pairwise/org/llama"),
+        ("./llama", "pairwise/llama"),
+        ("vllm//data/org/llama/", "pairwise/vllm/org/llama"),
+        ("openai-api/" + "x" * 200, "pairwise/openai-api/" + "x" * 76),
+    ],
+)
+def test_the_name_of_a_judge_holds_its_model_and_no_path_of_this_machine(model, name):
+    assert make_judge({"kind": "pairwise", "model": model}, HERE).name == name
+
+
+def test_a_new_judge_of_a_kind_is_one_file(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "strict.toml").write_text(
+        'user = "{conversation} {first} {second} {form}"'
+    )
+    (tmp_path / "mine" / "judge.toml").write_text(
+        'kind = "pairwise"\nmodel = "fake/judge"\nprompt = "strict.toml"\n[extra]\nstop = ["x"]\n'
+    )
+    judge = make_judge(judge_table(str(tmp_path / "mine" / "judge.toml")), HERE)
+    assert judge.name == "judge"
+    assert judge.extra == {"stop": ["x"]}
+    assert judge.template.user.startswith("{conversation} {first}")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('[[judges]]\nkind = "checklist"', "is a file of a panel: give it with --panel"),
+        ('model = "fake/judge"', "a judge needs a `kind`; known: checklist"),
+        ("kind = ", "not valid TOML"),
+    ],
+)
+def test_a_judge_file_with_a_fault_is_named(tmp_path, content, message):
+    file = tmp_path / "judge.toml"
+    file.write_text(content)
+    with pytest.raises(UserError, match=message):
+        judge_table(str(file))
+
+
+def test_a_fault_in_a_panel_file_is_told_with_its_line(tmp_path):
+    file = tmp_path / "panel.toml"
+    file.write_text('[[judges]]\nkind = "checklist"\n\n[[judges]]\nkind = "pairwise"\nmodel = 5\n')
+    with pytest.raises(UserError, match=r"panel\.toml, line 5: judge kind 'pairwise': model must"):
+        make_panel(read_panel(file), tmp_path, file)
+
+
+# ---------------------------------------------------------------------------- weights and assign
+WEIGHED = {
+    "aggregate": "weighted",
+    "judges": [{"kind": "checklist", "weight": 3}, {"kind": "heuristic", "rule": "longest"}],
+}
+
+
+def test_weights_are_of_the_panel_and_in_its_hash():
+    panel = make_panel(WEIGHED, HERE)
+    assert panel.weights == (3, 1)
+    other = make_panel({**WEIGHED, "judges": [{"kind": "checklist"}, WEIGHED["judges"][1]]}, HERE)
+    assert other.weights == (1, 1)
+    assert panel.identity() != other.identity()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"aggregate": "mean"}, '`weight` and the panel\'s aggregate = "weighted" go together'),
+        ({"judges": [{"kind": "checklist", "weight": "3"}]}, "weight must be of type float"),
+        ({"judges": [{"kind": "checklist", "weight": 0}]}, "weight must lie above 0"),
+        ({"judges": [{"kind": "checklist", "weight": True}]}, "weight must be of type float"),
+        ({"assign": "one"}, "with one vote an item there is nothing to weigh"),
+        ({"assign": "some"}, "unknown assign 'some'; known: all, one"),
+    ],
+)
+def test_weights_that_mean_nothing_are_refused(changes, message):
+    with pytest.raises(UserError, match=message):
+        make_panel({**WEIGHED, **changes}, HERE)

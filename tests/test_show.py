@@ -132,7 +132,7 @@ def test_an_unknown_model_lists_the_rows(show):
 
 
 def test_options_that_exclude_one_another(show):
-    assert "one of --by, --per and --worst" in show(
+    assert "one of --by, --per, --worst and --judges" in show(
         "--by", "category", "--per", "instruction", code=2
     )
     assert "--columns does not go with" in show("--by", "category", "--columns", "rank", code=2)

@@ -11,7 +11,6 @@ from typing import Any
 from judges.backends.checkpoint import Checkpoint, read_object
 from judges.errors import UserError
 
-
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 

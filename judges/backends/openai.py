@@ -78,10 +78,11 @@ class OpenAILLM:
             return Completion(text="", finish_reason="refused")
         except NotThere as error:
             complaint = str(error)
-            if names := [text(get(model, "id")) for model in await self._listed()]:
-                complaint += f". It serves {printable(', '.join(names[:5]))}"
-            raise UserError(complaint) from None
-        return _completion(reply, seconds)
+        else:
+            return _completion(reply, seconds)
+        if names := [text(get(model, "id")) for model in await self._listed()]:
+            complaint += f". It serves {printable(', '.join(names[:5]))}"
+        raise UserError(complaint)
 
     async def describe(self) -> ServerFacts:
         """Asks the models endpoint: OpenAI's knows shutdown dates, vLLM's and SGLang's the window.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -42,8 +43,8 @@ class RewardScorer:
     template: ChatTemplate
     parts: Mapping[str, str]
     batch_size: int
-    _known: dict[tuple[int, ...], Score] = field(default_factory=dict)
-    """Scores of what was shown already: a reference answers every model."""
+    _known: dict[bytes, Score] = field(default_factory=dict)
+    """Scores of what was shown already, by its hash: a reference stands in every comparison."""
 
     @classmethod
     def load(
@@ -87,29 +88,33 @@ class RewardScorer:
         )
 
     @property
-    def window(self) -> float:
-        """Tokens that fit into the model."""
+    def window(self) -> int:
+        """Tokens that fit into the model; where it does not say, the tokenizer does."""
+        most: int = self.tokenizer.model_max_length
         size = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        return min(size if size and size > 0 else math.inf, self.tokenizer.model_max_length)
-
-    def encode(self, conversation: Sequence[Message]) -> list[int]:
-        """The token ids of a conversation that ends with the answer to be scored."""
-        prompt = self.template.render(conversation, self.tokenizer, add_generation_prompt=False)
-        return self.template.encode(prompt, self.tokenizer)
+        return min(size, most) if isinstance(size, int) and size > 0 else most
 
     def score(self, conversations: Sequence[Sequence[Message]]) -> list[Score]:
-        """The score of each conversation, or why it has none; equal ones are scored once.
+        """The score of each conversation, which ends with the answer, or why it has none.
 
+        Equal ones are scored once. What does not fit into the window is not cut.
         Batches hold conversations of similar length; one that does not fit into memory is tried
         again at half its size. Raises UserError where a single conversation does not fit.
         """
-        texts = [tuple(self.encode(conversation)) for conversation in conversations]
-        for ids in texts:
-            if len(ids) > self.window:
-                self._known[ids] = TOO_LONG
-        queue = sorted(set(texts) - set(self._known), key=lambda ids: (-len(ids), ids))
+        keys = []
+        waiting: dict[bytes, list[int]] = {}
+        for turns in conversations:
+            text = self.template.render(turns, self.tokenizer, add_generation_prompt=False)
+            key = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+            keys.append(key)
+            if key not in self._known and key not in waiting:
+                waiting[key] = self.template.encode(text, self.tokenizer)
+                if len(waiting[key]) > self.window:
+                    del waiting[key]
+                    self._known[key] = TOO_LONG
+        queue = sorted(waiting, key=lambda key: (-len(waiting[key]), waiting[key]))
         while queue:
-            batch = queue[: self.batch_size]
+            batch = [waiting[key] for key in queue[: self.batch_size]]
             scores = self._forward(batch)
             if scores is None and len(batch) == 1:
                 raise UserError(
@@ -119,10 +124,10 @@ class RewardScorer:
             if scores is None:
                 self.batch_size = len(batch) // 2
                 continue
-            for ids, score in zip(batch, scores, strict=True):
-                self._known[ids] = score if math.isfinite(score) else NOT_FINITE
+            for key, score in zip(queue, scores, strict=False):
+                self._known[key] = score if math.isfinite(score) else NOT_FINITE
             queue = queue[len(batch) :]
-        return [self._known[ids] for ids in texts]
+        return [self._known[key] for key in keys]
 
     def close(self) -> None:
         """Free the memory; the model is not used afterwards."""
@@ -150,7 +155,7 @@ class RewardScorer:
         own = config.pad_token_id
         # The score is read at the last token that is not padding. A model that names no padding
         # means the very last one: any token does that none of the rows ends with.
-        ends = {ids[-1] for ids in batch}
+        ends = {ids[-1] for ids in batch if ids}
         pad = own if own is not None else next(n for n in range(rows) if n not in ends)
         try:
             config.pad_token_id = pad

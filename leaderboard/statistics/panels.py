@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import stdtrit
-from scipy.stats import kendalltau
 
 from leaderboard.statistics.ranking import ranks
 from leaderboard.statistics.uncertainty import (
@@ -252,11 +251,11 @@ def left_out(full: ArrayLike, without: ArrayLike) -> LeftOut:
         raise ValueError(f"the rankings are of {one.shape} and {two.shape} rows")
     there = ~(np.isnan(one) | np.isnan(two))
     shifts = np.zeros(len(one), dtype=int)
-    tau = float("nan")
-    if there.any():
-        shifts[there] = ranks(two[there]) - ranks(one[there])
-    if there.sum() > 1 and np.ptp(one[there]) > 0 and np.ptp(two[there]) > 0:
-        tau = float(kendalltau(one[there], two[there]).statistic)
+    shifts[there] = ranks(two[there]) - ranks(one[there])
+    # Which of each two rows is better, as 1, -1 or 0.
+    better, then = (np.sign(values[:, None] - values) for values in (one[there], two[there]))
+    largest = float(np.sqrt(np.square(better).sum() * np.square(then).sum()))
+    tau = float((better * then).sum()) / largest if largest else float("nan")
     return LeftOut(tau=tau, shifts=tuple(shifts.tolist()))
 
 

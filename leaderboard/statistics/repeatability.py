@@ -1,0 +1,68 @@
+"""Has a judge changed? New verdicts on old comparisons, against how well it repeated itself.
+
+Each comparison has k verdicts of the first day and one of today. If the judge is still the same,
+any of the k + 1 might have been today's. The statistic is the sum, over the comparisons, of how far
+today's verdict lies from the mean of the others; its distribution is that of drawing today's verdict
+at random from the k + 1 of each comparison. A judge that always says the same is caught by its
+fourth change (k = 3, at 1 %); one that wavers may waver on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+N_DRAWS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How far new verdicts lie from old ones, and how far those lie from each other."""
+
+    n: int
+    """Comparisons with all their verdicts."""
+    today: float
+    """Mean distance of today's verdict from the mean of the first day's."""
+    first_day: float
+    """The same of a first day's verdict from the mean of the first day's others."""
+    p_value: float
+    """How often as great a distance would be seen if nothing had changed."""
+
+
+def change(first: Floats, new: Floats, seed: int = 0) -> Change | None:
+    """How much a judge has changed; `first` has the shape (comparisons, k >= 2), `new`
+    (comparisons,), NaN: missing. None where no comparison has all its verdicts.
+
+    Raises ValueError for other shapes.
+    """
+    if first.ndim != 2 or first.shape[1] < 2 or new.shape != first.shape[:1]:
+        raise ValueError(
+            f"(comparisons, k >= 2) and (comparisons,), not {first.shape}, {new.shape}"
+        )
+    there = ~(np.isnan(first).any(axis=1) | np.isnan(new))
+    if not there.any():
+        return None
+    verdicts = np.column_stack([first[there], new[there]])
+    distances = _distances(verdicts)
+    today = float(distances[:, -1].sum())
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(verdicts.shape[1], size=(N_DRAWS, len(verdicts)))
+    by_chance = np.take_along_axis(distances[None], drawn[:, :, None], axis=2).sum(axis=(1, 2))
+    exceeded = int((by_chance >= today - 1e-12).sum())
+    return Change(
+        n=len(verdicts),
+        today=today / len(verdicts),
+        first_day=float(_distances(verdicts[:, :-1]).mean()),
+        p_value=(1 + exceeded) / (1 + N_DRAWS),
+    )
+
+
+def _distances(verdicts: Floats) -> Floats:
+    """Of each verdict, how far it lies from the mean of the comparison's others."""
+    k = verdicts.shape[1]
+    others = (verdicts.sum(axis=1, keepdims=True) - verdicts) / (k - 1)
+    found: Floats = np.abs(verdicts - others)
+    return found
