@@ -210,10 +210,9 @@ def effective(verdicts: Verdicts) -> str:
     for what, panel in named.items():
         of_votes = effective_votes(panel.votes)
         of_errors = effective_votes(panel.votes, gold=panel.gold)
-        rows.append(
-            [what, str(len(panel.judges)), str(len(panel.gold)), _plain(of_votes.votes)]
-            + [_plain(of_errors.votes), f"{of_errors.correlation:.2f}"]
-        )
+        sizes = str(len(panel.judges)), str(len(panel.gold))
+        both = _plain(of_votes.votes), _plain(of_errors.votes)
+        rows.append([what, *sizes, *both, f"{of_errors.correlation:.2f}"])
     head = ["panel", "judges", "n", "by votes", "by mistakes", "mean correlation of mistakes"]
     return _table(head, rows)
 

@@ -73,7 +73,11 @@ class LLMJudge(ABC):
     @cached_property
     def spec(self) -> ModelSpec:
         return ModelSpec(
-            spec=self.model, base_url=self.base_url, api_key_env=self.api_key_env, args=self.args
+            spec=self.model,
+            base_url=self.base_url,
+            api_key_env=self.api_key_env,
+            from_file=True,
+            args=self.args,
         )
 
     @cached_property

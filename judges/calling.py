@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     import asyncio
 
     from judges.backends.calls import Calls, Runner
+    from judges.batches import Batches, Pace, Work
     from judges.cache import Cache
-    from judges.ledger import Entry, Ledger
+    from judges.ledger import BatchStore, Entry, Ledger
     from judges.prices import Prices
 
 __all__ = ["BUDGET", "Caller", "Limits", "Purpose", "Task"]
@@ -82,9 +83,15 @@ class Caller:
         prices: Prices | None = None,
         max_cost_usd: float | None = None,
         limits: Limits | None = None,
+        batch: bool = False,
+        batch_store: BatchStore | None = None,
+        pace: Pace | None = None,
+        tell: Callable[[str], None] = lambda text: None,
         opener: Callable[[ModelSpec], LLM] = open_model,
         new_loop: Callable[[], asyncio.AbstractEventLoop] | None = None,
     ) -> None:
+        """With `batch` servers are asked by their batch services, which takes a cache and a
+        `batch_store`; `tell` is told how far they are."""
         self.cache = cache
         self.ledger = ledger
         self.prices = prices
@@ -94,6 +101,11 @@ class Caller:
         """Requests that were answered from the cache."""
         self.checked: set[str] = set()
         """The keys of the models that have been tried with a question before the rest was asked."""
+        self.batch = batch
+        self._batch_store = batch_store
+        self._pace = pace
+        self._tell = tell
+        self._batches: Batches | None = None
         self._opener = opener
         self._new_loop = new_loop
         self._is_default = False
@@ -102,9 +114,17 @@ class Caller:
         self._local: tuple[str, Closable] | None = None
 
     @classmethod
-    def default(cls, *, max_cost_usd: float | None = None, limits: Limits | None = None) -> Caller:
+    def default(
+        cls,
+        *,
+        max_cost_usd: float | None = None,
+        limits: Limits | None = None,
+        batch: bool = False,
+        pace: Pace | None = None,
+        tell: Callable[[str], None] = lambda text: None,
+    ) -> Caller:
         """A caller with the user's own cache, ledger and prices, opened at the first request."""
-        caller = cls(max_cost_usd=max_cost_usd, limits=limits)
+        caller = cls(max_cost_usd=max_cost_usd, limits=limits, batch=batch, pace=pace, tell=tell)
         caller._is_default = True
         return caller
 
@@ -143,15 +163,34 @@ class Caller:
         """Each request with its completion or its failure, as soon as it is there, in any order.
 
         `requests` may be an iterator without end in sight: it is read as far as needed. Equal
-        requests are made once. `fresh` passes over the cache and makes each of them. Raises
+        requests are made once. `fresh` passes over the cache and makes each of them, as a single
+        call. What a batch service works on is waited for, with `batch` or without. Raises
         UserError for what no retry can mend: a wrong key, an unknown model, a refused parameter;
         what has been completed by then is stored, and comes first.
         """
         self._open_stores()
-        if spec.is_remote:
+        if not spec.is_remote:
+            yield from self._from_memory(spec, iter(requests), task, fresh)
+        elif fresh or not (self.batch or self._is_any_batch_open()):
             yield from self._from_server(spec, iter(requests), task, fresh)
         else:
-            yield from self._from_memory(spec, iter(requests), task, fresh)
+            yield from self._from_batches(spec, iter(requests), task)
+
+    def submit(self, wanted: Iterable[tuple[ModelSpec, Sequence[Request]]]) -> None:
+        """Hand to batch services what `complete` will be asked for, so that all of them work side
+        by side. Does nothing without `batch`, nor for models in this process."""
+        if not self.batch:
+            return
+        self._open_stores()
+        works = []
+        for spec, requests in wanted:
+            if spec.is_remote:
+                by_key = dict(zip(self._keys(_identity(spec), requests), requests, strict=True))
+                found = self.cache.get_many(list(by_key)) if self.cache else {}
+                left = {key: of for key, of in by_key.items() if key not in found}
+                if left:
+                    works.append(self._work(spec, Task(), left))
+        self._opened_batches().submit(works)
 
     def local(self, spec: ModelSpec) -> LocalLLM:
         """The model in this process, loaded; the one before it is closed."""
@@ -302,16 +341,70 @@ class Caller:
             self._runner = Runner(self.limits, self._new_loop)
         return self._runner
 
+    # -------------------------------------------------------------------------------------- batches
+    def _from_batches(
+        self, spec: ModelSpec, requests: Iterator[Request], task: Task
+    ) -> Iterator[tuple[Request, Reply]]:
+        asked: dict[str, list[Request]] = {}
+        while chunk := list(islice(requests, _LOCAL_CHUNK)):
+            keys = self._keys(_identity(spec), chunk)
+            found = self._look_up(keys)
+            for key, request in zip(keys, chunk, strict=True):
+                if key in found:
+                    yield request, found[key]
+                else:
+                    asked.setdefault(key, []).append(request)
+        batches = self._opened_batches()
+        held = batches.store.holding(list(asked))
+        if not self.batch:
+            single = [of for key in asked.keys() - held.keys() for of in asked.pop(key)]
+            yield from self._from_server(spec, iter(single), task, fresh=False)
+        if not asked:
+            return
+        work = self._work(spec, task, {key: equal[0] for key, equal in asked.items()})
+        single = []
+        for key, reply in batches.complete(work, submit=self.batch):
+            if reply is None:
+                single += asked[key]
+                continue
+            for request in asked[key]:
+                yield request, reply
+        yield from self._from_server(spec, iter(single), task, fresh=False)
+
+    def _is_any_batch_open(self) -> bool:
+        return self._batch_store is not None and self._batch_store.is_any_open()
+
+    def _opened_batches(self) -> Batches:
+        if self._batches is None:
+            from judges.batches import Batches, Pace
+
+            if self._batch_store is None:
+                raise ValueError("batches need a batch_store")
+            runner, pace = self._opened_runner(), self._pace or Pace()
+            self._batches = Batches(self._batch_store, self._look_up, runner.run, pace, self._tell)
+        return self._batches
+
+    def _work(self, spec: ModelSpec, task: Task, requests: Mapping[str, Request]) -> Work:
+        from judges.backends.batches import batch_service
+        from judges.batches import Work
+
+        def keep(calls: Sequence[Call]) -> None:
+            self._keep(spec, task, calls, batch=True)
+
+        gate = BudgetGate(self.budget, spec, self.prices, batch=True)
+        return Work(spec, batch_service(self.remote(spec)), gate, requests, keep)
+
     # ----------------------------------------------------------------------------- cache and ledger
     def _open_stores(self) -> None:
         if self._is_default:
             from judges.cache import Cache
             from judges.database import open_database
-            from judges.ledger import Ledger
+            from judges.ledger import BatchStore, Ledger
             from judges.prices import Prices
 
             database = open_database()
             self.cache, self.ledger = Cache(database), Ledger(database)
+            self._batch_store = BatchStore(database)
             self.prices = Prices.load()
             self._is_default = False
 
@@ -331,13 +424,16 @@ class Caller:
         self.n_cached += sum(key in found for key in asked)
         return found
 
-    def _keep(self, spec: ModelSpec, task: Task, calls: Sequence[Call]) -> None:
+    def _keep(
+        self, spec: ModelSpec, task: Task, calls: Sequence[Call], *, batch: bool = False
+    ) -> None:
         """Store what was completed, and what it cost. Runs on the thread that writes."""
         done = [(c.key, c.reply) for c in calls if c.key and isinstance(c.reply, Completion)]
         if self.cache and done:
             self.cache.put_many(done, spec.spec)
-        if self.ledger and (entries := [e for call in calls for e in _entries(spec, task, call)]):
-            self.ledger.record(entries)
+        entries = [entry for call in calls for entry in _entries(spec, task, call)]
+        if self.ledger and entries:
+            self.ledger.record([replace(entry, batch=batch) for entry in entries])
 
 
 def _identity(spec: ModelSpec) -> dict[str, str]:

@@ -36,8 +36,12 @@ _TABLES = (
         input_tokens BIGINT, cached_tokens BIGINT, output_tokens BIGINT, reasoning_tokens BIGINT,
         cost_usd DOUBLE PRECISION, batch BOOLEAN NOT NULL, attempts INTEGER NOT NULL)""",
     """CREATE TABLE IF NOT EXISTS herdbook_batches (
-        id TEXT PRIMARY KEY, provider TEXT NOT NULL, url TEXT NOT NULL, state TEXT NOT NULL,
-        created TEXT NOT NULL, keys TEXT NOT NULL)""",
+        id TEXT PRIMARY KEY, provider TEXT NOT NULL, url TEXT NOT NULL, model TEXT NOT NULL,
+        state TEXT NOT NULL, remote TEXT NOT NULL, requests INTEGER NOT NULL,
+        created TEXT NOT NULL, until TEXT NOT NULL)""",
+    """CREATE TABLE IF NOT EXISTS herdbook_batch_keys (
+        key TEXT PRIMARY KEY, batch TEXT NOT NULL)""",
+    "CREATE INDEX IF NOT EXISTS herdbook_batch_of ON herdbook_batch_keys (batch)",
 )
 _WAIT_SECONDS = 60.0  # for a lock that another process holds
 _ELSEWHERE = "Name another place in HERDBOOK_CACHE or HERDBOOK_DATABASE"
@@ -77,6 +81,7 @@ class Database:
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._path: Path | None = None
+        self._joined = threading.local()
         self._url = url or ""
         kind, separator, rest = self._url.partition("://")
         if not self._url:
@@ -94,7 +99,7 @@ class Database:
         """The rows that a query finds."""
         with self._complaints():
             engine = self._opened()
-            with engine.connect() as connection:
+            with self._own_joined() or engine.connect() as connection:
                 found = connection.exec_driver_sql(_for(engine, sql), tuple(values))
                 return [tuple(row) for row in found]
 
@@ -104,8 +109,24 @@ class Database:
             return
         with self._complaints():
             engine = self._opened()
-            with engine.begin() as connection:
+            with self._own_joined() or engine.begin() as connection:
                 connection.exec_driver_sql(_for(engine, sql), [_storable(row) for row in rows])
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """What this thread reads and writes in the block is one step: others see all of it or
+        nothing, and a killed process leaves nothing of it. The first statement must be a write."""
+        with self._complaints(), self._opened().begin() as connection:
+            self._joined.connection = connection
+            try:
+                yield
+            finally:
+                self._joined.connection = None
+
+    def _own_joined(self) -> contextlib.nullcontext[Connection] | None:
+        """The connection of the step that this thread is in."""
+        joined: Connection | None = getattr(self._joined, "connection", None)
+        return None if joined is None else contextlib.nullcontext(joined)
 
     def close(self) -> None:
         """Close the connections; the next statement opens them again."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
 from datetime import UTC, date, datetime
 from typing import Literal
@@ -145,60 +145,149 @@ def _week(day: str) -> str:
     return f"{year}-W{week:02d}"
 
 
+BatchState = Literal["intent", "open", "done", "failed", "dropped", "lost"]
+"""`intent`: it may have been handed over, and its provider's name for it is not known yet; `open`:
+it is the provider's; then all its results were taken, or the provider refused it as a whole, or it
+never got there, or its results were kept there no longer."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Requests that were handed to a provider's batch API together."""
+    """Requests that are handed to a provider's batch service together."""
 
     id: str
+    """Our own name for it."""
     provider: str
     url: str
-    state: str
+    model: str
+    state: BatchState = "intent"
+    remote: str = ""
+    """The provider's name for it; empty until that is known."""
+    requests: int
+    """How many there are in it."""
     created: str
     """In UTC, as `now` writes it."""
-    keys: tuple[str, ...]
-    """Of the requests, as in the cache."""
+    until: str
+    """It is handed over by then, or never."""
 
 
 class BatchStore:
-    """The batches that were handed over, so that no restart hands them over again."""
+    """The batches that were handed over and the requests whose results are still to be taken from
+    them, so that no other process and no restart hands them over again.
+
+    A request, by its key in the cache, is in one batch at most.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def put(self, batch: Batch) -> None:
-        """Store a new batch; one of this id that is there already stays."""
-        row = (*astuple(batch)[:-1], json.dumps(batch.keys))
+    def claim(self, batch: Batch, keys: Sequence[str]) -> set[str]:
+        """Store a new batch with those of the keys that are in no other; gives these."""
+        marks = ", ".join("?" * len(_BATCH))
+        with self._database.together():
+            self._database.write(
+                f"INSERT INTO herdbook_batches ({', '.join(_BATCH)}) VALUES ({marks})",
+                [astuple(batch)],
+            )
+            self._database.write(
+                "INSERT INTO herdbook_batch_keys (key, batch) VALUES (?, ?) ON CONFLICT DO NOTHING",
+                [(key, batch.id) for key in sorted(keys)],  # in one order, else two can lock up
+            )
+        return self.keys(batch.id)
+
+    def holding(self, keys: Sequence[str]) -> dict[str, str]:
+        """Key → the batch that it is in, of those that are in one."""
+        found: dict[str, str] = {}
+        for start in range(0, len(keys), _KEYS_A_QUERY):
+            part = keys[start : start + _KEYS_A_QUERY]
+            marks = ",".join("?" * len(part))
+            sql = f"SELECT key, batch FROM herdbook_batch_keys WHERE key IN ({marks})"
+            found.update((key, batch) for key, batch in self._database.read(sql, part))
+        return found
+
+    def keys(self, id: str) -> set[str]:
+        """Of the requests whose results are still to be taken."""
+        sql = "SELECT key FROM herdbook_batch_keys WHERE batch = ?"
+        return {key for (key,) in self._database.read(sql, [id])}
+
+    def is_any_open(self) -> bool:
+        """Whether there are requests in batches at all."""
+        return bool(self._database.read("SELECT 1 FROM herdbook_batch_keys LIMIT 1"))
+
+    def sized(self, id: str, requests: int) -> None:
+        """A batch has fewer requests than it was to have."""
+        sql = "UPDATE herdbook_batches SET requests = ? WHERE id = ?"
+        self._database.write(sql, [(requests, id)])
+
+    def opened(self, id: str, remote: str, *, for_certain: bool) -> None:
+        """The provider has the batch under this name: it told who handed it over, or another has
+        found it, which says nothing more once the name is known."""
+        known = "('intent', 'open')" if for_certain else "('intent')"
         self._database.write(
-            "INSERT INTO herdbook_batches (id, provider, url, state, created, keys) "
-            "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            [row],
+            "UPDATE herdbook_batches SET state = 'open', remote = ? "
+            f"WHERE id = ? AND state IN {known}",
+            [(remote, id)],
         )
+
+    def mistaken(self, id: str) -> None:
+        """The batch that was taken for ours is another's."""
+        self._database.write(
+            "UPDATE herdbook_batches SET state = 'intent', remote = '' WHERE id = ?", [(id,)]
+        )
+
+    @contextmanager
+    def settling(self, id: str, keys: Sequence[str]) -> Iterator[set[str]]:
+        """Take requests out of a batch, in one step with what is stored of them in the block. Gives
+        those that were in it: no other process has been given them."""
+        taken: set[str] = set()
+        with self._database.together():
+            for start in range(0, len(keys), _KEYS_A_QUERY):
+                part = sorted(keys[start : start + _KEYS_A_QUERY])
+                marks = ",".join("?" * len(part))
+                sql = (
+                    "DELETE FROM herdbook_batch_keys WHERE batch = ? "
+                    f"AND key IN ({marks}) RETURNING key"
+                )
+                taken.update(key for (key,) in self._database.read(sql, [id, *part]))
+            yield taken
+
+    def finish(self, id: str) -> None:
+        """The batch is done, if no results are left to be taken from it."""
+        self._database.write(
+            "UPDATE herdbook_batches SET state = 'done' WHERE id = ? AND NOT EXISTS "
+            "(SELECT 1 FROM herdbook_batch_keys WHERE batch = ?)",
+            [(id, id)],
+        )
+
+    def end(self, id: str, state: BatchState, was: BatchState) -> None:
+        """Nothing is to come from the batch any more: its requests can go into another. Does
+        nothing to a batch whose state is no longer what it was."""
+        with self._database.together():
+            self._database.write(
+                "UPDATE herdbook_batches SET state = ? WHERE id = ? AND state = ?",
+                [(state, id, was)],
+            )
+            self._database.write(
+                "DELETE FROM herdbook_batch_keys WHERE batch = ? AND EXISTS "
+                "(SELECT 1 FROM herdbook_batches WHERE id = ? AND state = ?)",
+                [(id, id, state)],
+            )
 
     def get(self, id: str) -> Batch | None:
         found = self._find("WHERE id = ?", id)
         return found[0] if found else None
 
-    def list(self, state: str | None = None) -> tuple[Batch, ...]:
+    def list(self, state: BatchState | None = None) -> tuple[Batch, ...]:
         """All batches, or those in a state, the oldest first."""
         return self._find("", None) if state is None else self._find("WHERE state = ?", state)
 
-    def update(self, id: str, state: str) -> None:
-        self._database.write("UPDATE herdbook_batches SET state = ? WHERE id = ?", [(state, id)])
-
     def _find(self, where: str, value: str | None) -> tuple[Batch, ...]:
         rows = self._database.read(
-            "SELECT id, provider, url, state, created, keys FROM herdbook_batches "
-            f"{where} ORDER BY created, id",
+            f"SELECT {', '.join(_BATCH)} FROM herdbook_batches {where} ORDER BY created, id",
             [] if value is None else [value],
         )
-        return tuple(
-            Batch(
-                id=id,
-                provider=provider,
-                url=url,
-                state=state,
-                created=created,
-                keys=tuple(json.loads(keys)),
-            )
-            for id, provider, url, state, created, keys in rows
-        )
+        return tuple(Batch(**dict(zip(_BATCH, row, strict=True))) for row in rows)
+
+
+_BATCH = [field.name for field in fields(Batch)]
+_KEYS_A_QUERY = 500

@@ -28,6 +28,8 @@ Aggregate = Literal["mean", "median", "majority", "weighted"]
 Assign = Literal["all", "one"]
 MAX_NAME = 96
 """Characters of a judge's name."""
+MAX_NAMED = 4
+"""More judges than these are counted, not named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,14 @@ class Panel:
     @property
     def names(self) -> list[str]:
         return [judge.name for judge in self.judges]
+
+    @property
+    def called(self) -> str:
+        """The judges by name, as long as they are few."""
+        if len(self.judges) <= MAX_NAMED:
+            return ", ".join(self.names)
+        one = ", one of them an item" if self.assign == "one" else ""
+        return f"a panel of {len(self.judges)}{one}"
 
     @property
     def votes(self) -> int:

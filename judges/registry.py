@@ -15,6 +15,7 @@ from pathlib import Path, PurePath
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from judges.backends.spec import ModelSpec
 from judges.base import Judge
 from judges.errors import UserError
 from judges.panel import MAX_NAME, Panel
@@ -99,6 +100,15 @@ def judge_fields(kind: object) -> dict[str, Field[Any]]:
     """Key → field of a judge's table; raises UserError for an unknown kind."""
     cls = _judge_class(kind)
     return {field.name: field for field in fields(cls) if field.init and field.name != "folder"}
+
+
+def spec_of(judge: Judge) -> ModelSpec | None:
+    """The model that a judge asks or runs; None for a program and for recorded verdicts."""
+    spec = getattr(judge, "spec", None)
+    if isinstance(spec, ModelSpec):
+        return spec
+    model = getattr(judge, "model", None)
+    return ModelSpec(spec=model, args=getattr(judge, "args", {})) if model else None
 
 
 def default_name(kind: str, model: str) -> str:
@@ -200,14 +210,17 @@ def known_specs(only: str | None = None) -> list[str]:
 
 def read_judge(path: Path) -> dict[str, Any]:
     """The table of a judge file; the files that it names are seen from its folder."""
-    table = _read_toml(path)
-    table.pop("schema_version", None)
+    table = _judge(path, _read_toml(path))
     if "judges" in table:
         raise UserError(f"{path} is a file of a panel: give it with --panel")
     if "kind" not in table:
         raise UserError(f"{path}: a judge needs a `kind`; known: {', '.join(KINDS)}")
-    table.setdefault("name", path.stem)
     return table | {key: str(path.parent / value) for key, value in named_files(table).items()}
+
+
+def _judge(path: Path, table: Mapping[str, Any]) -> dict[str, Any]:
+    own = {key: value for key, value in table.items() if key != "schema_version"}
+    return {"name": path.stem, **own}
 
 
 def named_files(table: Mapping[str, Any]) -> dict[str, str]:
@@ -222,11 +235,14 @@ def named_files(table: Mapping[str, Any]) -> dict[str, str]:
 
 # ---------------------------------------------------------------------------------------- panels
 def read_panel(path: Path) -> dict[str, Any]:
-    """A panel file as a dict: `aggregate`, `assign`, `note`, and `judges`, a list of tables.
+    """A panel file as a dict: `aggregate`, `assign`, `note`, and `judges`, a list of tables. A judge
+    file is a panel of one.
 
     Raises UserError for broken TOML, an unknown key, or no judges.
     """
     panel = _read_toml(path)
+    if "kind" in panel and "judges" not in panel:
+        return {"judges": [_judge(path, panel)]}
     if unknown := sorted(set(panel) - set(PANEL_KEYS)):
         raise UserError(f"{path}: unknown key {unknown[0]!r}; known: {', '.join(PANEL_KEYS)}")
     judges = panel.get("judges")

@@ -13,7 +13,6 @@ from typing import Any
 from judges.alpaca_eval_config import AlpacaEvalConfig
 from judges.asking import LLMJudge
 from judges.backends.checkpoint import find_checkpoint
-from judges.backends.spec import ModelSpec
 from judges.base import Judge, Orders
 from judges.errors import UserError
 from judges.panel_files import fill_models
@@ -25,6 +24,7 @@ from judges.registry import (
     make_panel,
     packaged_panels,
     read_panel,
+    spec_of,
 )
 from judges.schema import Instruction
 from leaderboard.boards import Board
@@ -100,7 +100,8 @@ def board_panel(
             own["weights"] = weights
         written.append(own)
     is_served = any(isinstance(j, LLMJudge) and j.spec.is_remote for j in panel.judges)
-    return BoardPanel({**wanted, "judges": written}, files, is_served)
+    joined = {"aggregate": panel.aggregate, "assign": panel.assign}
+    return BoardPanel({**wanted, **joined, "judges": written}, files, is_served)
 
 
 def _written_out(table: Mapping[str, Any], judge: Judge) -> dict[str, Any]:
@@ -141,10 +142,21 @@ def _copied_config(files: dict[str, Path | str], judge: AlpacaEvalConfig) -> str
 
 
 def _weights_of(judge: Judge) -> str | None:
-    """The hash of the weights of a judge in this process; None where they are not in a folder."""
-    spec = getattr(judge, "spec", None)
-    if not isinstance(spec, ModelSpec) or spec.is_remote or not Path(spec.name).is_dir():
+    """The hash of the weights of a judge in this process; None where they are not in a folder here.
+
+    Raises UserError for a model that is nowhere, as one written without its provider is.
+    """
+    spec = spec_of(judge)
+    if spec is None or spec.is_remote or spec.provider == "fake":
         return None
+    if not Path(spec.name).is_dir():
+        is_elsewhere = spec.provider == "vllm" or spec.spec.startswith("hf/")
+        if is_elsewhere or getattr(judge, "weights", None):
+            return None
+        raise UserError(
+            f"judge {judge.name}: there is no folder {spec.name!r}. A model is a folder, hf/ORG/NAME, "
+            "vllm/PATH, openai/NAME, anthropic/NAME or openai-api/NAME@URL"
+        )
     return find_checkpoint(spec.name, adapter=spec.args.get("adapter")).fingerprint()["weights"]
 
 

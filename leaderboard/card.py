@@ -40,8 +40,9 @@ def card(
     is_plain = board.settings.headline == "win_rate"
     rate, answers = summary["win_rate"], summary["answers"]
     name = summary["model"]
-    judges = ", ".join(board.panel.names)
-    lines = [f"{name} on {board.name} ({len(board.instructions)} instructions, judged by {judges})"]
+    lines = [
+        f"{name} on {board.name} ({len(board.instructions)} instructions, judged by {board.panel.called})"
+    ]
     lines.append(_win_rate(board, rate))
     lines += _length_controlled(summary)
     if summary["is_partial"]:

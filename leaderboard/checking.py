@@ -18,7 +18,7 @@ from leaderboard.summary import judged_on, summarise
 
 DERIVED = (
     "is_partial", "is_publishable", "win_rate", "columns", "categories", "judges", "flips", "verdicts",
-    "answers",
+    "answers", "served", "cost_usd",
 )  # fmt: skip
 """What of a summary follows from the row's files and the board."""
 
@@ -61,8 +61,8 @@ def _faults(
     limit = summary["answers"]["n"] if summary["is_partial"] else 0
     instructions = board.first(limit or None)
     derived = summarise(board, row, instructions, outputs, references)
-    # A summary that an earlier version wrote has no flips.
-    keys = [key for key in DERIVED if key != "flips" or key in summary]
+    # A summary that an earlier version wrote lacks what was not counted then.
+    keys = [key for key in DERIVED if key not in ("flips", "served") or key in summary]
     wrong = [key for key in keys if not _same(summary.get(key), derived[key])]
     known = [i for i in instructions if i.id in outputs and outputs[i.id].length is None]
     comparisons = board.comparisons(known, outputs, row.name, references)

@@ -66,7 +66,7 @@ def differences_text(
     heading = (
         f"{board.title}: differences of win rates against "
         f"{' and '.join(board.settings.references)} in points, paired by instruction, judged by "
-        f"{', '.join(board.panel.names)}"
+        f"{board.panel.called}"
     )
     headline, n = board.settings.headline, _n_pairs(table)
     pairs = f"all {n} pairs of its rows together" if n > 1 else "the only pair of its rows"

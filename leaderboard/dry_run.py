@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Literal
 
+from judges.asking import LLMJudge
 from judges.backends.base import Request
+from judges.base import Shown, presentations
 from judges.calling import Caller
-from judges.schema import Comparison, Instruction, Output
+from judges.schema import Comparison, Instruction
 from leaderboard.answers import read_answers
 from leaderboard.boards import Board
 from leaderboard.controls import unjudged_controls
-from leaderboard.estimate import Estimate, estimate, total
+from leaderboard.drift import FILE as DRIFT_FILE
+from leaderboard.drift import REPEATS
+from leaderboard.estimate import Estimate, dollars, estimate, total
+from leaderboard.generate import open_requests
 from leaderboard.judging import held_verdicts, outstanding
 from leaderboard.models import AnswersFile, LanguageModel, Model, row_name
-from leaderboard.preflight import llm_judges
+from leaderboard.preflight import llm_judges, probe
 from leaderboard.results import Row
 from leaderboard.self_judging import excluded
 from leaderboard.table import grid
@@ -29,30 +35,41 @@ def dry_run(
     instructions: Sequence[Instruction],
     caller: Caller,
     *,
+    name: str | None = None,
     only: Literal["generate", "judge"] | None = None,
-    with_controls: bool = True,
+    is_first: bool = True,
 ) -> list[Estimate]:
     """The calls that evaluating the model on these instructions would make, line by line.
 
-    Answers that are not there yet are taken to be as long as the first reference's. Raises
-    UserError for an answers file that cannot be read.
+    Answers that are not there yet are taken to be as long as the first reference's. `name` is the
+    row's, if not the model's; what is done once a board is reckoned with the first of several
+    models. Raises UserError for an answers file that cannot be read.
     """
     found = []
-    row = Row(board.path / row_name(model, None, None))
-    answers: Mapping[str, Output] = board.references[board.settings.references[0]]
+    row = Row(board.path / row_name(model, name, None))
+    # Not the very same text: whom a judge is shown twice, it is not asked about.
+    first = board.references[board.settings.references[0]]
+    answers = {i: replace(output, text=f"{output.text} …") for i, output in first.items()}
     if isinstance(model, AnswersFile):
         answers, generator = read_answers(model.path, board.instructions, instructions)
-        row = Row(board.path / row_name(model, None, generator))
+        row = Row(board.path / row_name(model, name, generator))
     elif row.outputs_file.is_file():
-        answers = {**answers, **row.outputs(allow_torn=True)}
+        answers |= row.outputs(allow_torn=True)
     if only != "judge" and isinstance(model, LanguageModel) and model.spec.is_remote:
         found.append(_answering(board, model, row, instructions, caller))
     if only == "generate":
         return found
     pairs = board.comparisons(instructions, answers, row.name)
-    found += _judging(board, f"{row.name}: ", [(row, pairs)], caller)
-    if with_controls:
-        found += _judging(board, "controls: ", unjudged_controls(board), caller)
+    of_row = [
+        _judging(judge, board, [(row, pairs)], row.name, caller) for judge in llm_judges(board)
+    ]
+    found += of_row
+    if any(of.n_calls for of in of_row):
+        found += [of for of in _drift(board, pairs, caller, is_first=is_first) if of.n_calls]
+    if is_first and (controls := unjudged_controls(board)):
+        found += [
+            _judging(judge, board, controls, "controls", caller) for judge in llm_judges(board)
+        ]
     return found
 
 
@@ -63,46 +80,58 @@ def _answering(
     instructions: Sequence[Instruction],
     caller: Caller,
 ) -> Estimate:
-    held = row.outputs(allow_torn=True) if row.outputs_file.is_file() else {}
-    sampling = model.sampling(board.settings.sampling)
-    requests = [
-        Request(id=i.id, messages=model.messages(i.messages), sampling=sampling)
-        for i in instructions
-        if i.id not in held
-    ]
-    most = sampling.max_tokens or 4096
+    requests = open_requests(row, model, instructions, board.settings.sampling)
+    most = model.sampling(board.settings.sampling).max_tokens or 4096
     replies = [min(tokens, most) for tokens in ANSWER_TOKENS] + [most]
-    return estimate(
-        f"answers by {model.spec.spec}", model.spec, requests, replies, caller.price_table
-    )
+    n_stored = len(requests) - caller.n_uncached(model.spec, requests)
+    what = f"{row.name}: answers"
+    return estimate(what, model.spec, requests, replies, caller.price_table, n_stored)
 
 
 def _judging(
-    board: Board, what: str, work: Sequence[tuple[Row, Sequence[Comparison]]], caller: Caller
+    judge: LLMJudge,
+    board: Board,
+    work: Sequence[tuple[Row, Sequence[Comparison]]],
+    whose: str,
+    caller: Caller,
+) -> Estimate:
+    left = [
+        view
+        for row, pairs in work
+        for view in outstanding(
+            board, judge, pairs, held_verdicts(row, pairs), excluded(board, row)
+        )
+    ]
+    if whose == "controls":  # the judge's first call is one of theirs, or one more
+        left += probe(board, judge)
+    requests = _different(judge, left)
+    n_stored = 0
+    if judge.spec.is_remote and requests:
+        n_stored = len(requests) - caller.n_uncached(judge.spec, requests)
+    what = f"{whose}: judging by {judge.name}"
+    return estimate(what, judge.spec, requests, judge.reply_tokens, caller.price_table, n_stored)
+
+
+def _drift(
+    board: Board, pairs: Sequence[Comparison], caller: Caller, *, is_first: bool
 ) -> list[Estimate]:
-    held = [(held_verdicts(row, pairs), pairs, excluded(board, row)) for row, pairs in work]
+    """What watching the judges behind servers asks them once more, of no cache."""
+    repeats = REPEATS if is_first and not (board.path / DRIFT_FILE).exists() else 1
     found = []
     for judge in llm_judges(board):
-        left = [
-            view
-            for of, pairs, without in held
-            for view in outstanding(board, judge, pairs, of, without)
-        ]
-        requests = [request for view in left for request in judge.requests(view)]
-        stored = 0
-        if judge.spec.is_remote and requests:
-            stored = len(requests) - caller.n_uncached(judge.spec, requests)
-        found.append(
-            estimate(
-                f"{what}judging by {judge.name}",
-                judge.spec,
-                requests,
-                judge.reply_tokens,
-                caller.price_table,
-                n_stored=stored,
-            )
-        )
+        if not judge.spec.is_remote:
+            continue
+        shown = presentations(judge, pairs[: board.settings.drift], "fixed", board.settings.seed)
+        requests = repeats * _different(judge, shown)
+        what = f"drift: judging by {judge.name}"
+        found.append(estimate(what, judge.spec, requests, judge.reply_tokens, caller.price_table))
     return found
+
+
+def _different(judge: LLMJudge, shown: Iterable[Shown]) -> list[Request]:
+    """The judge's requests; equal ones are made once."""
+    requests = (request for view in shown for request in judge.requests(view))
+    return list({request.messages: request for request in requests}.values())
 
 
 def describe_dry_run(estimates: Sequence[Estimate]) -> str:
@@ -116,20 +145,26 @@ def describe_dry_run(estimates: Sequence[Estimate]) -> str:
             f"{of.n_stored:,}",
             _range(of.input_tokens, "{:,.0f}"),
             _range(of.output_tokens, "{:,.0f}"),
-            "price not known" if of.cost_usd is None else _range(of.cost_usd, "${:,.2f}"),
+            "price not known" if of.cost_usd is None else _dollars(of.cost_usd),
         ]
         for of in estimates
+        if of.n_calls or of.n_stored
     ]
     headers = ["", "calls", "in the cache", "input tokens", "output tokens", "cost"]
     costs = total(estimates)
     last = (
-        "in all: not known, as a price is missing; give it in prices.toml (docs/judges.md)"
+        "in all: not known, as a price is missing; give it in prices.toml (docs/files.md)"
         if costs is None
-        else f"in all: {_range(costs, '${:,.2f}')} (low, expected, high)"
+        else f"in all: {_dollars(costs)} (low, expected, high)"
     )
     return f"{grid(headers, body, 'table')}\n{last}. Nothing has been asked yet."
 
 
 def _range(values: Sequence[float], form: str) -> str:
     low, expected, high = (form.format(value) for value in values)
+    return low if low == expected == high else f"{low} – {expected} – {high}"
+
+
+def _dollars(costs: Sequence[float]) -> str:
+    low, expected, high = map(dollars, costs)
     return low if low == expected == high else f"{low} – {expected} – {high}"

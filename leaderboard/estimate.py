@@ -77,22 +77,30 @@ def total(estimates: Sequence[Estimate]) -> tuple[float, float, float] | None:
     return low, expected, high
 
 
+def dollars(usd: float) -> str:
+    """An amount, with more digits the smaller it is."""
+    if usd == 0 or usd >= 1:
+        return f"${usd:,.2f}"
+    return f"${usd:.4f}" if usd >= 0.0001 else "less than $0.0001"
+
+
 def in_dollars(estimates: Sequence[Estimate]) -> str:
     """The cost of all together in words, low to high."""
     costs = total(estimates)
     if costs is None:
-        return "whose price is not known (prices.toml can say it: docs/judges.md)"
+        return "whose price is not known; prices.toml can say it (docs/files.md)"
     if not any(costs):
         return "free of charge"
-    return " – ".join(f"${cost:,.2f}" for cost in costs) + " (low, expected, high)"
+    return " – ".join(dollars(cost) for cost in costs) + " (low, expected, high)"
 
 
 def spent(caller: Caller) -> str:
     """What a run has spent, in a line."""
-    cost = f"${caller.spent_usd:,.4f}"
+    cost = dollars(caller.spent_usd)
     if caller.is_cost_unknown:
-        cost = f"at least {cost} (a price is not known)"
-    text = f"{caller.n_calls:,} calls to models, {cost}"
+        cost = "cost not known" if not caller.spent_usd else f"at least {cost}"
+        cost += " (a price is missing, or a server does not tell its tokens)"
+    text = f"{caller.n_calls:,} {'call' if caller.n_calls == 1 else 'calls'} to models, {cost}"
     if caller.stopped:
-        text += "; stopped at the budget. The same command with a higher --max-cost goes on"
+        text += "; stopped at the budget. The same command with a higher budget goes on"
     return text

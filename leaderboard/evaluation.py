@@ -18,11 +18,16 @@ from judges.schema import Instruction, Output
 from leaderboard.answers import read_answers
 from leaderboard.boards import Board, load_board
 from leaderboard.card import card
-from leaderboard.controls import ControlResult, run_controls
+from leaderboard.controls import ControlResult, run_controls, unjudged_controls
 from leaderboard.drift import check_drift, keep_first_day
 from leaderboard.evalset import require_all
-from leaderboard.generate import generate_answers, require_own_prompts, store_answers
-from leaderboard.judging import judge_row, needs_judging
+from leaderboard.generate import (
+    generate_answers,
+    open_requests,
+    require_own_prompts,
+    store_answers,
+)
+from leaderboard.judging import judge_row, needs_judging, open_caller
 from leaderboard.models import (
     AnswersFile,
     LanguageModel,
@@ -32,7 +37,7 @@ from leaderboard.models import (
     resolve,
     row_name,
 )
-from leaderboard.preflight import check_all_judges, check_needed_judges
+from leaderboard.preflight import check_before_answers, check_needed_judges
 from leaderboard.results import Row, Status
 from leaderboard.standings import Standings, write_leaderboard
 from leaderboard.summary import summarise
@@ -116,8 +121,9 @@ def evaluate(  # noqa: PLR0913 - one argument a flag of `eval`
             source = f"answers file {chosen.path.name}"
             store_answers(row, source, outputs, loaded.by_id, overwrite=overwrite)
         elif isinstance(chosen, LanguageModel) and only != "judge":
-            if only != "generate":
-                check_all_judges(loaded, caller, watch)
+            if overwrite or _has_to_answer(row, chosen, loaded, instructions, caller):
+                is_judged = only != "generate"
+                check_before_answers(loaded, chosen.spec, caller, watch, is_judged=is_judged)
             generate_answers(
                 row,
                 chosen,
@@ -132,7 +138,8 @@ def evaluate(  # noqa: PLR0913 - one argument a flag of `eval`
         if only == "generate":
             return Evaluation(row.name, loaded)
         comparisons = loaded.comparisons(instructions, answers, row.name)
-        check_needed_judges(loaded, row, comparisons, caller, watch)
+        work = [(row, comparisons), *unjudged_controls(loaded)]
+        check_needed_judges(loaded, work, caller, watch)
         if needs_judging(loaded, row, comparisons):
             check_drift(loaded, caller, watch)
         judge_row(loaded, row, comparisons, watch, caller)
@@ -145,10 +152,16 @@ def evaluate(  # noqa: PLR0913 - one argument a flag of `eval`
     return Evaluation(row.name, loaded, summary, controls, table, text, caller.stopped)
 
 
-def open_caller(board: Board, max_cost: float | None = None) -> Caller:
-    """What calls models for a run on this board, within the smaller of both budgets."""
-    budgets = [cost for cost in (max_cost, board.settings.max_cost_usd) if cost is not None]
-    return Caller.default(max_cost_usd=min(budgets, default=None))
+def _has_to_answer(
+    row: Row,
+    model: LanguageModel,
+    board: Board,
+    instructions: Sequence[Instruction],
+    caller: Caller,
+) -> bool:
+    """Whether the model has an answer left to give that is neither in the row nor in the cache."""
+    left = open_requests(row, model, instructions, board.settings.sampling)
+    return bool(caller.n_uncached(model.spec, left) if model.spec.is_remote else left)
 
 
 def _stored_answers(row: Row, instructions: Sequence[Instruction]) -> dict[str, Output]:

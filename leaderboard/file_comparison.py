@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import pandas as pd
@@ -47,9 +48,12 @@ def compare_files(
     names = list(answers)
     centre = None if baseline is None else names[files.index(baseline)]
     pairs = pairs_among(names, centre)
-    known = {
-        (b, a): _judged_items(panel, instructions, (b, a), answers, watch, caller) for a, b in pairs
-    }
+    with ExitStack() as stack:
+        calls = caller or stack.enter_context(Caller.default())
+        known = {
+            (b, a): _judged_items(panel, instructions, (b, a), answers, watch, calls)
+            for a, b in pairs
+        }
     return HeadToHead(duels_of(pairs, known), strengths_of(known, centre or names[0]), len(known))
 
 
@@ -75,7 +79,7 @@ def _judged_items(
     pair: Pair,
     answers: Mapping[str, Answers],
     watch: Watch,
-    caller: Caller | None = None,
+    caller: Caller,
 ) -> pd.DataFrame:
     """One row an instruction, as `panel_preferences`."""
     comparisons = comparisons_of(instructions, pair, answers)
@@ -86,7 +90,7 @@ def _judged_items(
         its = [one for one, is_own in zip(comparisons, own, strict=True) if is_own]
         shown = presentations(judge, its, "both", seed=0)
         what = f"judging {pair[1]} against {pair[0]} ({judge.name})"
-        judged = annotate(judge, shown, caller or Caller(), Task())
+        judged = annotate(judge, shown, caller, Task())
         verdicts += [annotation for annotation, _ in watch.track(judged, len(shown), what)]
     items = panel_preferences(
         annotation_frame(verdicts),

@@ -9,17 +9,17 @@ taken for answers to that board's instructions.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from judges.backends.base import Failure, Request, Sampling
+from judges.backends.base import Failure, ParameterRefused, Reply, Request, Sampling
 from judges.calling import BUDGET, Caller, Task
 from judges.errors import UserError
 from judges.records import Appender, digest, to_line, write_atomic
 from judges.schema import Instruction, Message, Output
 from leaderboard import __version__
-from leaderboard.models import LanguageModel
+from leaderboard.models import UNSETTABLE, LanguageModel
 from leaderboard.results import Manifest, Row
 from leaderboard.watch import Watch
 
@@ -53,6 +53,15 @@ def store_answers(
             for i, output in outputs.items()
         ),
     )
+
+
+def open_requests(
+    row: Row, model: LanguageModel, instructions: Sequence[Instruction], board: Sampling
+) -> list[Request]:
+    """What a model would be asked to answer those of the instructions that the row has no answer
+    to yet."""
+    held, sampling = _held(row), model.sampling(board)
+    return [_request(model, i, sampling) for i in instructions if i.id not in held]
 
 
 def generate_answers(
@@ -102,7 +111,7 @@ def generate_answers(
     with Appender(row.outputs_file) as file:
         # A model in this process is not asked for what is in the cache: the row itself keeps it.
         replies = caller.complete(model.spec, requests, task, fresh=not model.spec.is_remote)
-        for request, reply in watch.track(replies, len(requests), "answering"):
+        for request, reply in watch.track(_named(replies), len(requests), "answering"):
             if isinstance(reply, Failure):
                 failures[reply.reason] += 1
                 continue
@@ -122,6 +131,19 @@ def generate_answers(
     _write(row, sorted(held.values(), key=lambda o: place.get(o.instruction_id, len(place))))
     if failures:
         raise MissingAnswers(failures, len(instructions))
+
+
+def _named(replies: Iterator[tuple[Request, Reply]]) -> Iterator[tuple[Request, Reply]]:
+    """The replies; a parameter that the server refuses is said to be the board's."""
+    try:
+        yield from replies
+    except ParameterRefused as error:
+        if error.parameter not in UNSETTABLE:
+            raise
+        raise UserError(
+            f"{error}. board.toml sets it for all models; for this one it is left out with "
+            f"--model-args unset={error.parameter}"
+        ) from None
 
 
 class MissingAnswers(UserError):

@@ -8,11 +8,13 @@ the board's orders; the verdicts on A and B, in alphabetical order, are kept in 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 import pandas as pd
 from filelock import FileLock
 
+from judges.calling import Caller
 from judges.errors import UserError
 from judges.recorded import Recorded
 from judges.records import digest
@@ -29,7 +31,8 @@ from leaderboard.comparison import (
 )
 from leaderboard.evalset import require_all
 from leaderboard.generate import require_own_prompts
-from leaderboard.judging import is_on_other_texts, judge_row
+from leaderboard.judging import is_on_other_texts, judge_row, open_caller
+from leaderboard.preflight import check_needed_judges
 from leaderboard.results import Manifest, Row
 from leaderboard.self_judging import excluded
 from leaderboard.standings import Standings, standings
@@ -80,7 +83,11 @@ class HeadToHead:
 
 # ---------------------------------------------------------------------------------- rows of a board
 def head_to_head(
-    board: Board, names: Sequence[str] = (), watch: Watch = SILENT, baseline: str | None = None
+    board: Board,
+    names: Sequence[str] = (),
+    watch: Watch = SILENT,
+    baseline: str | None = None,
+    caller: Caller | None = None,
 ) -> HeadToHead:
     """Put the answers of these rows and references against each other, every pair of them, or each
     against the baseline. None named are all: the ranked rows and the references.
@@ -107,8 +114,10 @@ def head_to_head(
     answers = {name: answers_of(board, name) for name in dict.fromkeys(n for p in unmet for n in p)}
     for pair in unmet:
         _require_verdicts(board, pair)
-    for pair in unmet:
-        _judge(board, pair, answers, watch)
+    with ExitStack() as stack:
+        calls = caller or stack.enter_context(open_caller(board))
+        for pair in unmet:
+            _judge(board, pair, answers, watch, calls)
     rows = [name for name in names if name not in references]
     met = _against_references(board, rows)
     met |= {pair: stored_items(board, pair, answers) for pair in unmet}
@@ -188,7 +197,9 @@ def _require_verdicts(board: Board, pair: Pair) -> None:
         )
 
 
-def _judge(board: Board, pair: Pair, answers: Mapping[str, Answers], watch: Watch) -> None:
+def _judge(
+    board: Board, pair: Pair, answers: Mapping[str, Answers], watch: Watch, caller: Caller
+) -> None:
     """Bring the stored verdicts on a pair up to date."""
     row = _folder(board, pair)
     row.path.mkdir(parents=True, exist_ok=True)
@@ -199,7 +210,9 @@ def _judge(board: Board, pair: Pair, answers: Mapping[str, Answers], watch: Watc
         parts = {"panel": board.hashes["panel"]}
         made = Manifest(source=row.name, parts=parts, settings={}, herdbook=__version__)
         row.write_manifest(made)
-        judge_row(board, row, comparisons_of(board.instructions, pair, answers), watch)
+        comparisons = comparisons_of(board.instructions, pair, answers)
+        check_needed_judges(board, [(row, comparisons)], caller, watch)
+        judge_row(board, row, comparisons, watch, caller)
         row.write_manifest(replace(made, parts={**parts, "verdicts": _digest(row)}))
 
 

@@ -22,7 +22,15 @@ from judges.panel import Assign, Panel
 from judges.panel_files import SLOT, fill_models, model_slots
 from judges.prices import Prices
 from judges.recorded import Recorded
-from judges.registry import EXAMPLES, KINDS, make_judge, make_panel, packaged_panels, read_panel
+from judges.registry import (
+    EXAMPLES,
+    KINDS,
+    make_judge,
+    make_panel,
+    packaged_panels,
+    read_panel,
+    spec_of,
+)
 from judges.schema import Comparison, Instruction, Message
 from leaderboard.boards import Board
 from leaderboard.estimate import estimate
@@ -137,7 +145,7 @@ def judge_line(
 ) -> JudgeLine:
     """What is known of one judge."""
     kind = str(judge.identity()["kind"])
-    spec: ModelSpec | None = getattr(judge, "spec", None)
+    spec = spec_of(judge)
     if spec is None:
         needs, missing = _needs_of_program(judge)
         return JudgeLine(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 
 from judges.base import Judge, Shown, Verdict, annotate, presentations
@@ -10,11 +10,20 @@ from judges.calling import Caller, Purpose, Task
 from judges.records import Appender
 from judges.schema import Annotation, Comparison
 from leaderboard.boards import Board
+from leaderboard.estimate import dollars
 from leaderboard.results import Row, write_annotations
 from leaderboard.self_judging import excluded
 from leaderboard.watch import Watch
 
 Key = tuple[str, str, str]
+CALLS_FOR_A_MEAN = 20
+"""So many calls tell what a call costs."""
+
+
+def open_caller(board: Board, max_cost: float | None = None) -> Caller:
+    """What calls models for a run on this board, within the smaller of both budgets (USD)."""
+    budgets = [cost for cost in (max_cost, board.settings.max_cost_usd) if cost is not None]
+    return Caller.default(max_cost_usd=min(budgets, default=None))
 
 
 def judge_row(
@@ -43,19 +52,48 @@ def judge_rows(
     one asked for again. Each new one is appended as soon as it is there; at the end the file is put
     in canonical order: comparison, judge, order.
     """
-    caller = caller or Caller()
     with ExitStack() as stack:
+        if caller is None:
+            caller = stack.enter_context(open_caller(board))
         stores = [stack.enter_context(_Store(board, row, pairs)) for row, pairs in work]
         for judge in board.panel.judges:
             for store in stores:
                 left = outstanding(board, judge, store.comparisons, store.held, store.excluded)
                 task = Task(board.name, store.row.name, judge.name, purpose, results_folder(board))
-                verdicts = annotate(judge, left, caller, task)
+                verdicts = _reckoned(
+                    annotate(judge, left, caller, task), len(left), task, caller, watch
+                )
                 what = f"judging ({judge.name})"
                 for annotation, verdict in watch.track(verdicts, len(left), what):
                     store.keep(annotation, verdict)
     for store in stores:
         store.put_in_order(board)
+
+
+def _reckoned(
+    verdicts: Iterator[tuple[Annotation, Verdict]],
+    n: int,
+    task: Task,
+    caller: Caller,
+    watch: Watch,
+) -> Iterator[tuple[Annotation, Verdict]]:
+    """The verdicts; once 20 of a row's calls to a judge are paid for, what the rest will cost."""
+    n_before, spent_before = caller.n_calls, caller.spent_usd
+    is_told = task.purpose != "judging"
+    for done, (annotation, verdict) in enumerate(verdicts, 1):
+        yield annotation, verdict
+        made = caller.n_calls - n_before
+        if is_told or made < CALLS_FOR_A_MEAN or not verdict.calls:
+            continue
+        is_told = True
+        # Replies run ahead of the verdicts, which come in order.
+        left = (n - done) * len(verdict.calls) - max(0, made - done * len(verdict.calls))
+        spent = caller.spent_usd - spent_before
+        if left > 0 and spent > 0 and not caller.is_cost_unknown:
+            watch.note(
+                f"{task.judge}: {made} calls have cost {dollars(spent)}; at that rate the {left:,} "
+                f"that are left will cost about {dollars(spent / made * left)}"
+            )
 
 
 def results_folder(board: Board) -> str:

@@ -84,13 +84,16 @@ class LanguageModel:
         return [part for part in Path(name).resolve().parts[-2:] if part != "/"]
 
     def sampling(self, board: Sampling) -> Sampling:
-        """The board's sampling, without what this server is not to be sent."""
+        """The board's sampling, without what this server is not to be sent; Anthropic knows no
+        seed."""
         names = self.args.get("unset", "").split("+") if "unset" in self.args else []
         if unknown := [name for name in names if name not in UNSETTABLE]:
             raise UserError(
                 f"--model-args unset={unknown[0]}: write one of {', '.join(UNSETTABLE)}, several "
                 "with + between them"
             )
+        if self.spec.provider == "anthropic":
+            names.append("seed")
         return replace(board, **dict.fromkeys(names))
 
     def messages(self, messages: tuple[Message, ...]) -> tuple[Message, ...]:
@@ -139,8 +142,9 @@ def resolve(
         return StoredRow(spec)
     path = Path(spec)
     if path.suffix.lower() in SUFFIXES and not path.is_dir():
-        if args:
-            raise UserError(f"{spec} is a file of answers: --model-args does not go with it")
+        if args or base_url is not None:
+            flag = "--model-args" if args else "--base-url"
+            raise UserError(f"{spec} is a file of answers: {flag} does not go with it")
         return AnswersFile(path)
     if not spec.startswith(_PREFIXES) and not path.is_dir():
         if path.is_file():

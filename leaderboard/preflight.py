@@ -1,27 +1,31 @@
 """Before anything is loaded or paid: can every judge of a board judge, and what will it cost?
 
 Each judge behind a server is asked one question of the board's own: that proves the key, the
-endpoint, every parameter, the form of the verdict and the log-probabilities. A judge whose replies
-are all in the cache is not asked.
+endpoint, every parameter, the form of the verdict and the log-probabilities. The reply is kept in
+the cache like any other, and a judge whose replies are all there is not asked.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from judges.asking import CUT, LLMJudge
 from judges.backends.base import ParameterRefused
+from judges.backends.spec import ModelSpec
 from judges.base import Shown, Verdict
+from judges.budget import BUDGET, BudgetGate
 from judges.calling import Caller, Task
 from judges.errors import MissingKeyError, UserError
-from judges.pairwise_logprob import NO_LOGPROBS
+from judges.pairwise_logprob import NO_LABEL, NO_LOGPROBS
 from judges.panel_files import line_of
+from judges.records import digest
 from judges.schema import Comparison, Instruction, Output
 from judges.verdicts import NOT_JSON
 from leaderboard.boards import Board
-from leaderboard.controls import NULL_ANSWER, unjudged_controls
-from leaderboard.estimate import CHARACTERS_PER_TOKEN, estimate, in_dollars
+from leaderboard.controls import NULL_ANSWER, control_items
+from leaderboard.estimate import CHARACTERS_PER_TOKEN, dollars, estimate, in_dollars, total
 from leaderboard.judging import held_verdicts, outstanding, results_folder
 from leaderboard.results import Row
 from leaderboard.self_judging import excluded
@@ -29,8 +33,9 @@ from leaderboard.watch import Watch
 
 MIN_FREE_BYTES = 200 * 2**20
 """On the disk that the board lies on."""
-SET_UP_FAULTS = (CUT, NOT_JSON, NO_LOGPROBS)
-"""Why a first verdict can be missing that says the same of all to come."""
+SET_UP_FAULTS = {CUT: "max_tokens", NOT_JSON: "form", NO_LOGPROBS: "kind", NO_LABEL: "first_label"}
+"""Why a first verdict can be missing that says the same of all to come, and the key of panel.toml
+that has to do with it."""
 
 
 def llm_judges(board: Board) -> list[LLMJudge]:
@@ -38,25 +43,42 @@ def llm_judges(board: Board) -> list[LLMJudge]:
     return [judge for judge in board.panel.judges if isinstance(judge, LLMJudge)]
 
 
-def check_all_judges(board: Board, caller: Caller, watch: Watch) -> None:
-    """Check every judge that asks a model, before the answers are there that it will judge."""
+def check_before_answers(
+    board: Board, model: ModelSpec, caller: Caller, watch: Watch, *, is_judged: bool
+) -> None:
+    """Check a model that is to answer and, where the answers will be judged, every judge that asks
+    a model: all keys first, and nobody is paid before all is known that can be known for nothing.
+    """
     check_disk(board)
-    for judge in llm_judges(board):
-        check_judge(board, judge, caller, watch)
+    judges = llm_judges(board) if is_judged else []
+    _check_reach(board, judges, caller)
+    if model.is_remote:
+        caller.remote(model)
+        _check_price(model, caller)
+        _note_facts(f"{model.spec}", model, caller, watch)
+    for judge in judges:
+        if not check_judge(board, judge, caller, watch):
+            raise UserError(
+                f"judge {judge.name}: the first call to {judge.model} failed, and the answers that "
+                "it is to judge are not there yet. Try again when its server is well, or get the "
+                "answers alone with --only generate"
+            )
 
 
 def check_needed_judges(
-    board: Board, row: Row, comparisons: Sequence[Comparison], caller: Caller, watch: Watch
+    board: Board,
+    work: Sequence[tuple[Row, Sequence[Comparison]]],
+    caller: Caller,
+    watch: Watch,
 ) -> None:
-    """Check the judges that have something left to judge in the row or the controls, unless all
-    replies are in the cache; and tell what the calls will cost."""
+    """Check the judges that have something left to judge in these rows, unless all replies are in
+    the cache; and tell what the calls will cost."""
     judges = llm_judges(board)
     if not judges:
         return
     check_disk(board)
-    work = [(row, comparisons), *unjudged_controls(board)]
     held = [(held_verdicts(of, pairs), pairs, excluded(board, of)) for of, pairs in work]
-    costs = []
+    costs, needed = [], []
     for judge in judges:
         left = [
             view
@@ -65,17 +87,25 @@ def check_needed_judges(
         ]
         requests = [request for view in left for request in judge.requests(view)]
         n_left = caller.n_uncached(judge.spec, requests) if judge.spec.is_remote else len(requests)
-        if n_left and judge.spec.key not in caller.checked:
-            check_judge(board, judge, caller, watch)
+        if n_left:
+            needed.append(judge)
         if n_left and judge.spec.is_remote:
-            stored = len(requests) - n_left
+            n_stored = len(requests) - n_left
+            prices = caller.price_table
             costs.append(
-                estimate(
-                    judge.name, judge.spec, requests, judge.reply_tokens, caller.price_table, stored
-                )
+                estimate(judge.name, judge.spec, requests, judge.reply_tokens, prices, n_stored)
             )
+    _check_reach(board, needed, caller)
     if costs:
-        watch.note(f"{sum(of.n_calls for of in costs):,} calls to judges, {in_dollars(costs)}")
+        n_calls = sum(of.n_calls for of in costs)
+        watch.note(
+            f"{n_calls:,} {'call' if n_calls == 1 else 'calls'} to judges, {in_dollars(costs)}"
+        )
+    most, expected = caller.budget.max_usd, total(costs)
+    if most is not None and expected is not None and expected[1] > caller.budget.left_usd:
+        watch.note(f"that is more than is left of the budget of {dollars(most)}")
+    for judge in needed:
+        check_judge(board, judge, caller, watch)
 
 
 def check_disk(board: Board) -> None:
@@ -83,54 +113,61 @@ def check_disk(board: Board) -> None:
     if (free := shutil.disk_usage(board.path).free) < MIN_FREE_BYTES:
         raise UserError(
             f"{board.path}: only {free / 2**20:.0f} MiB are free on this disk; make room for "
-            f"{MIN_FREE_BYTES / 2**20:.0f} MiB before judging"
+            f"{MIN_FREE_BYTES / 2**20:.0f} MiB first"
         )
 
 
-def check_judge(board: Board, judge: LLMJudge, caller: Caller, watch: Watch) -> None:
-    """Ask a judge behind a server one question of the board's own.
+def check_judge(board: Board, judge: LLMJudge, caller: Caller, watch: Watch) -> bool:
+    """Ask a judge behind a server one question of the board's own, once for every Caller.
 
-    Raises UserError that says what is wrong and where: the key's name, the server, the line of
-    panel.toml that holds a parameter that the server refuses, a window that is too small for the
-    longest comparison, log-probabilities that do not come, a form that the server does not obey.
+    False where its server failed in a way that can pass. Raises UserError that says what is wrong
+    and where: the key's name, the server, the line of panel.toml that holds a parameter that the
+    server refuses, a window that is too small for the longest comparison, log-probabilities that
+    do not come, a form that the server does not obey.
     """
-    file = board.path / "panel.toml"
+    key = f"{judge.spec.key} {digest(judge.identity())}"
+    if key in caller.checked:
+        return True
     if not judge.spec.is_remote:
         _check_local(board, judge)
-        return
+        caller.checked.add(key)
+        return True
     try:
-        served = caller.facts(judge.spec)
-        facts = caller.price_table.facts(judge.spec)
-        if date := served.shutdown or facts.shutdown:
-            watch.note(f"judge {judge.name}: its provider shuts {judge.model} down on {date}")
-        _check_window(board, judge, served.context or facts.context)
+        context = _note_facts(f"judge {judge.name}: {judge.model}", judge.spec, caller, watch)
+        _check_window(board, judge, context)
         verdict = _probe(board, judge, caller)
     except ParameterRefused as error:
         raise UserError(f"{_line(board, judge, error.parameter)}: {error}") from None
     except UserError as error:
-        raise UserError(f"judge {judge.name}: {error}{_ways_out(board, error)}") from None
+        raise UserError(f"judge {judge.name}: {error}") from None
+    if verdict.error in SET_UP_FAULTS:
+        raise UserError(
+            f"{_line(board, judge, SET_UP_FAULTS[verdict.error])}: its first reply cannot be read: "
+            f"{verdict.error}. Nothing else has been asked yet"
+        )
     if not verdict.calls:
-        raise UserError(
-            f"judge {judge.name}: the first call to {judge.model} failed ({verdict.error}). Is the "
-            f"server there? Nothing has been judged yet"
+        if verdict.error != BUDGET:
+            watch.note(
+                f"judge {judge.name}: the first call to {judge.model} failed: {verdict.error}"
+            )
+        return verdict.error == BUDGET
+    caller.checked.add(key)
+    served, facts = verdict.calls[0].served, caller.price_table.facts(judge.spec)
+    if facts.is_alias:
+        now = f"; it stands for {served}" if served and served != judge.spec.name else ""
+        watch.note(
+            f"judge {judge.name}: {judge.model} is a name behind which its provider can put another "
+            f"model at any time{now}"
         )
-    if verdict.preference is None and verdict.error in SET_UP_FAULTS:
-        raise UserError(
-            f"judge {judge.name}: its first reply cannot be read ({verdict.error}). See what can "
-            f"be changed in {file}; nothing else has been asked yet"
-        )
-    caller.checked.add(judge.spec.key)
-    of = verdict.calls[0].served
-    if of and of != judge.spec.name and facts.is_alias:
-        watch.note(f"judge {judge.name}: {judge.model} is a floating name; today it is {of}")
+    return True
 
 
-def probe_comparison(board: Board) -> Comparison:
-    """The board's own question that a judge is tried with: the shortest instruction, its first
-    reference against an answer to nothing."""
-    instruction = min(board.instructions, key=lambda i: (len(i.text), i.id))
+def probe(board: Board, judge: LLMJudge) -> list[Shown]:
+    """The board's own question that a judge is tried with: the shortest instruction that controls
+    are judged on, its first reference against an answer to nothing."""
+    instruction = min(control_items(board), key=lambda i: (len(i.text), i.id))
     reference = board.settings.references[0]
-    return Comparison(
+    pair = Comparison(
         id=f"probe:{instruction.id}",
         instruction=instruction,
         output_1=board.references[reference][instruction.id].text,
@@ -138,6 +175,7 @@ def probe_comparison(board: Board) -> Comparison:
         generator_1=reference,
         generator_2="null",
     )
+    return [Shown(pair, "original" if judge.sees_order else "none")]
 
 
 def _check_local(board: Board, judge: LLMJudge) -> None:
@@ -158,10 +196,40 @@ def _check_local(board: Board, judge: LLMJudge) -> None:
         )
 
 
+def _check_reach(board: Board, judges: Sequence[LLMJudge], caller: Caller) -> None:
+    """Raises UserError where a judge behind a server has no key or no address, or no price where
+    there is a budget; calls nobody."""
+    for judge in judges:
+        if not judge.spec.is_remote:
+            continue
+        try:
+            caller.remote(judge.spec)
+            _check_price(judge.spec, caller)
+        except UserError as error:
+            raise UserError(f"judge {judge.name}: {error}{_ways_out(board, error)}") from None
+
+
+def _check_price(spec: ModelSpec, caller: Caller) -> None:
+    if caller.budget.max_usd is not None:
+        BudgetGate(caller.budget, spec, caller.price_table)
+
+
+def _note_facts(who: str, spec: ModelSpec, caller: Caller, watch: Watch) -> int | None:
+    """Notes when a model will be gone; gives its window in tokens. None: nobody tells."""
+    told, known = caller.facts(spec), caller.price_table.facts(spec)
+    if date := told.shutdown or known.shutdown:
+        watch.note(f"{who} is shut down by its provider on {date}")
+    return told.context or known.context
+
+
 def _probe(board: Board, judge: LLMJudge, caller: Caller) -> Verdict:
-    shown = [Shown(probe_comparison(board), "original" if judge.sees_order else "none")]
+    shown = probe(board, judge)
     task = Task(board.name, "", judge.name, "probe", results_folder(board))
-    (verdict,) = judge.judge(shown, caller, task, fresh=True)
+    n_calls = caller.n_calls
+    (verdict,) = judge.judge(shown, caller, task)
+    # What could not be read once may be mended since.
+    if verdict.error in SET_UP_FAULTS and caller.n_calls == n_calls:
+        (verdict,) = judge.judge(shown, caller, task, fresh=True)
     return verdict
 
 
@@ -198,10 +266,12 @@ def _length(instruction: Instruction, references: Mapping[str, Mapping[str, Outp
 
 
 def _line(board: Board, judge: LLMJudge, parameter: str) -> str:
-    """Where panel.toml sets a parameter."""
+    """Where panel.toml sets a parameter, or else begins with the judge."""
     file = board.path / "panel.toml"
     index = board.panel.names.index(judge.name)
-    line = line_of(file, index, parameter)
+    own = "form" if parameter == "schema" else parameter
+    lines = (line_of(file, index, key) for key in (own, f"extra.{own}", "kind"))
+    line = next((line for line in lines if line is not None), None)
     at = f", line {line}" if line is not None else ""
     return f"{file}{at} (judge {judge.name})"
 
@@ -210,8 +280,10 @@ def _ways_out(board: Board, error: UserError) -> str:
     """What can be done without the key that is missing."""
     if not isinstance(error, MissingKeyError):
         return ""
+    folder = board.path.parent
+    where = "" if folder == Path("results") else f" --results {folder}"
     return (
         ". Without a key: the board `starter` needs none; this board with a judge on this machine: "
-        f"leaderboard board new {board.name}-local --from {board.name} --judge pairwise/PATH; "
-        "answers alone: --only generate"
+        f"leaderboard board new {board.name}-local --from {board.name} --judge pairwise/PATH"
+        f"{where}; answers alone: --only generate"
     )

@@ -18,7 +18,8 @@ from judges.calling import Caller
 from judges.errors import UserError
 from leaderboard.boards import Board, load_board
 from leaderboard.create import Recipe, create_board
-from leaderboard.evaluation import evaluate, open_caller
+from leaderboard.evaluation import evaluate
+from leaderboard.judging import open_caller
 from leaderboard.results import Row
 from leaderboard.standings import standings
 from leaderboard.statistics.rank_correlation import RankCorrelation, rank_correlation

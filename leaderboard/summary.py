@@ -13,10 +13,11 @@ import numpy as np
 import pandas as pd
 
 from judges.panel import panel_preferences
+from judges.registry import spec_of
 from judges.schema import Annotation, Instruction, Output
 from leaderboard.boards import Board
 from leaderboard.columns import figures
-from leaderboard.results import SCHEMA_VERSION, Row, annotation_frame
+from leaderboard.results import SCHEMA_VERSION, Manifest, Row, annotation_frame
 from leaderboard.self_judging import excluded, self_judges
 from leaderboard.statistics.panels import flips
 from leaderboard.statistics.winrate import WinRate, by_category, win_rate
@@ -120,9 +121,45 @@ def summarise(
             "n_length_stopped": sum(output.finish_reason == "length" for output in answers),
             "mean_characters": fmean(o.characters for o in answers) if answers else None,
         },
-        "cost_usd": 0.0,
+        "served": _served(verdicts),
+        "cost_usd": _cost(board, verdicts, answers, manifest),
         "manifest": None if manifest is None else asdict(manifest),
     }
+
+
+def _served(verdicts: Iterable[Annotation]) -> dict[str, dict[str, int]]:
+    """Judge → the name that its server gave the model → how many verdicts are by it."""
+    found: dict[str, Counter[str]] = {}
+    for a in verdicts:
+        if a.served is not None:
+            found.setdefault(a.annotator, Counter())[a.served] += 1
+    return {judge: dict(sorted(names.items())) for judge, names in found.items()}
+
+
+def _cost(
+    board: Board,
+    verdicts: Iterable[Annotation],
+    answers: Iterable[Output],
+    manifest: Manifest | None,
+) -> float | None:
+    """What the answers and the verdicts on them cost when they were made; None where the price of
+    a call is not known. A model in this process, a program and a file cost nothing."""
+    paid = {
+        judge.name
+        for judge in board.panel.judges
+        if (spec := spec_of(judge)) is not None and spec.is_remote
+    }
+    costs = [a.cost_usd for a in verdicts if a.annotator in paid and _was_asked(a)]
+    if manifest is not None and "model" in manifest.parts:  # it is behind a server
+        costs += [output.cost_usd for output in answers]
+    known = [cost for cost in costs if cost is not None]
+    return math.fsum(known) if len(known) == len(costs) else None
+
+
+def _was_asked(a: Annotation) -> bool:
+    """Whether a call brought the verdict: two equal texts are a tie without one, and a call that
+    failed is not paid for."""
+    return a.served is not None or a.cost_usd is not None or a.preference not in (None, 0.5)
 
 
 def both_orders(verdicts: Iterable[Annotation]) -> dict[str, dict[str, tuple[float, float]]]:

@@ -116,8 +116,8 @@ def render(board: Board, rows: pd.DataFrame, columns: Sequence[str], form: Forma
     if named := [f"{model} ({judges})" for model, judges in kin.items() if judges]:
         notes["‡"] = f"{KIN}: {', '.join(named)}; {told(board.settings.self_judging)}"
     if form == "latex":
-        told_below = "".join(f" {tex(mark)}~{tex(note)}." for mark, note in notes.items())
-        return emit(headers, body, form, caption(board) + told_below)
+        below = "".join(f" {tex(mark)}~{tex(note)}." for mark, note in notes.items())
+        return emit(headers, body, form, caption(board) + below)
     # Without the empty line it would be a row of a Markdown table.
     said = "".join(f"\n\n{printable(f'{mark} {note}')}" for mark, note in notes.items())
     return emit(headers, body, form, "") + said
@@ -128,13 +128,9 @@ def _guarded(board: Board, rows: pd.DataFrame) -> list[str]:
     say."""
     if column_absent(board, "lc_joint"):
         return []
-    guarded = []
-    for model in rows["model"]:
-        summary = Row(board.path / model).summary()
-        figure = {} if summary is None else summary["columns"].get("lc_joint", {})
-        if figure.get("is_constant_guarded"):
-            guarded.append(str(model))
-    return guarded
+    summaries = {str(model): Row(board.path / model).summary() for model in rows["model"]}
+    columns = {model: of["columns"] for model, of in summaries.items() if of is not None}
+    return [m for m, of in columns.items() if of.get("lc_joint", {}).get("is_constant_guarded")]
 
 
 def emit(headers: Sequence[str], body: Sequence[Sequence[str]], form: Format, text: str) -> str:
@@ -250,7 +246,7 @@ def caption(board: Board) -> str:
     return (
         f"Win rates (\\%) on {tex(board.title)} against {references}, "
         "with 95\\,\\% intervals; $\\pm$: half their width. "
-        f"Judges: {tex(', '.join(board.panel.names))}; "
+        f"Judges: {tex(board.panel.called)}; "
         f"$n = {len(board.instructions)}$ instructions{orders}."
     )
 

@@ -20,6 +20,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from aiohttp import web
+from api_batches import Batches
 from api_wire import (
     Asked,
     Fault,
@@ -143,10 +144,15 @@ class ApiServer:
         models: Mapping[str, Mapping[str, Any]] | None = None,
         latency: float = 0.0,
         keep: bool = True,
+        batches: Batches | None = None,
     ) -> None:
         """`models` are name → what the models endpoint tells beside the name; without them there
-        is no such endpoint and every name is served. `keep` False keeps no log."""
+        is no such endpoint and every name is served. `keep` False keeps no log. With `batches`
+        there are the providers' batch services as well."""
         self.behaviour = behaviour or answer
+        self.batches = batches
+        if batches is not None:
+            batches.behaviour = lambda asked: self.behaviour(asked)
         self.models = models
         self.latency = latency
         self.keep = keep
@@ -176,6 +182,8 @@ class ApiServer:
         app.router.add_get("/v1/models", self._list)
         app.router.add_get("/v1/models/{name:.+}", self._model)
         app.router.add_get("/stats", self._stats)
+        if self.batches is not None:
+            self.batches.add_to(app)
         return app
 
     def _on(

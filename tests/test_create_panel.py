@@ -124,6 +124,29 @@ def test_a_judge_in_this_process_is_bound_to_its_weights(new, tmp_path, tiny_lla
     load_board("mine", tmp_path / "results")  # the folder may move
 
 
+@pytest.mark.parametrize("judge", ["pairwise/gpt-5", "pairwise/./gone", "reward_model/org/gone"])
+def test_a_model_that_is_nowhere_is_refused_with_how_models_are_written(new, tmp_path, judge):
+    refused(new("--judge", judge), "there is no folder", "openai/NAME")
+    assert not (tmp_path / "results" / "mine").exists()
+
+
+def test_a_judge_file_can_stand_for_a_panel(new, tmp_path):
+    file = tmp_path / "strict.toml"
+    file.write_text('schema_version = 1\nkind = "pairwise"\nmodel = "{judge}"\n')
+    assert new("--panel", file, "--judge-model", "fake/judge").code == 0
+    (table,) = tables(tmp_path)
+    assert table["name"] == "strict"
+    text = (tmp_path / "results" / "mine" / "panel.toml").read_text(encoding="utf-8")
+    assert 'aggregate = "mean"\nassign = "all"\n' in text
+
+
+def test_many_judges_are_counted_and_few_are_named(new, leaderboard, tmp_path):
+    run = new("--panel", "farm", "--judge-model", "fake/judge")
+    assert run.out.endswith("judged by a panel of 13, one of them an item\n")
+    listed = leaderboard("board", "list", "--results", tmp_path / "results").out
+    assert "a panel of 13, one of them an item" in listed
+
+
 def test_the_rule_for_self_judging_is_a_flag(new, tmp_path):
     assert new("--judge", "pairwise/fake/judge", "--self-judging", "exclude").code == 0
     assert load_board("mine", tmp_path / "results").settings.self_judging == "exclude"
@@ -189,5 +212,5 @@ def test_an_evaluator_config_on_a_board_names_no_template_outside_it(new, tmp_pa
     panel = board / "panel.toml"
     (table,) = tables(tmp_path)
     panel.write_text(panel.read_text().replace(table["path"], "configs.yaml"))
-    with pytest.raises(UserError, match="a file outside the board's folder|must be a path inside"):
+    with pytest.raises(UserError, match=r"a file outside the board's folder|must be a path inside"):
         load_board("mine", tmp_path / "results")

@@ -84,7 +84,7 @@ LAYERS = {
         "estimate": 2,
         "dry_run": 2,
         "crosswalk": 2,
-        "rejudging": 2,
+        "rejudging": 3,
         "preferences": 2,
         "controls": 2,
         "checking": 2,

@@ -18,6 +18,7 @@ from conftest import (
 )
 
 from judges.base import Shown, Verdict
+from judges.calling import Caller, Task
 from judges.checklist import Checklist
 
 
@@ -82,8 +83,10 @@ def test_missing_verdicts_are_asked_for_again_and_only_they(evaluate, results, m
     failing = {"base:toy-01", "base:toy-08"}
     judge = Checklist.judge
 
-    def flaky(self: Checklist, shown: Sequence[Shown]) -> Iterator[Verdict]:
-        for view, verdict in zip(shown, judge(self, shown), strict=True):
+    def flaky(
+        self: Checklist, shown: Sequence[Shown], caller: Caller, task: Task
+    ) -> Iterator[Verdict]:
+        for view, verdict in zip(shown, judge(self, shown, caller, task), strict=True):
             if view.comparison.generator_2 == "words":
                 asked.append(view.comparison.id)
             fails = view.comparison.id in failing and view.comparison.generator_2 == "words"

@@ -9,6 +9,7 @@ from api_wire import Fault, Reply
 from servers import asked, described, run, spec_of
 
 from judges.backends.base import CallFailed, ParameterRefused, Request, Sampling
+from judges.backends.spec import ModelSpec
 from judges.errors import UserError
 from judges.schema import Message
 
@@ -293,3 +294,8 @@ def test_an_unknown_model_names_those_that_are_served(serve):
         raise run(spec_of("openai-api", server))
     with pytest.raises(UserError, match="knows no such model"):
         raise run(spec_of("openai", server))
+
+
+def test_an_address_that_lacks_its_end(serve):
+    with pytest.raises(UserError, match=r"no such address.*end in /v1"):
+        raise run(ModelSpec(spec="openai-api/m", base_url=serve().url))

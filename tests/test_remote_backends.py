@@ -274,7 +274,10 @@ def test_a_key_with_odd_characters_is_none(provider, monkeypatch, key):
     assert key not in str(raised.value)
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:8000", "ftp://127.0.0.1", "http://", "nonsense"])
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1:8000", "ftp://127.0.0.1", "http://", "http://127.0.0.1/v1?key=1", "nonsense"],
+)
 def test_an_address_that_is_none(provider, address):
     with pytest.raises(UserError, match="is no address"):
         open_model(ModelSpec(spec=f"{provider}/m", base_url=address))
@@ -362,7 +365,7 @@ def test_no_part_of_the_key_gets_out(provider, serve, level):
             assert_clean("\n".join(said))
         spec = spec_of(provider, serve(models={"m": {}}))
         llm = open_model(spec)
-        assert_clean(f"{spec!r} {spec.key} {llm!r} {vars(llm)!r} {vars(llm._endpoint)!r}")
+        assert_clean(f"{spec!r} {spec.key} {llm!r} {vars(llm)!r} {vars(llm.endpoint)!r}")
         asyncio.run(llm.close())
         described(spec)
         run(spec)

@@ -40,7 +40,7 @@ class AnthropicLLM:
 
     def __init__(self, spec: ModelSpec, endpoint: Endpoint) -> None:
         self.spec = spec
-        self._endpoint = endpoint
+        self.endpoint = endpoint
 
     @classmethod
     def open(cls, spec: ModelSpec) -> AnthropicLLM:
@@ -59,16 +59,16 @@ class AnthropicLLM:
         return cls(spec, Endpoint(spec, anthropic, client, _PARAMETERS))
 
     async def complete(self, request: Request) -> Completion:
-        body = self._body(request)
+        body = self.body(request)
         try:
-            reply, seconds = await self._endpoint.post("/v1/messages", body)
+            reply, seconds = await self.endpoint.post("/v1/messages", body)
         except Refused:
             return Completion(text="", finish_reason="refused")
-        return _completion(reply, seconds)
+        return completion(reply, seconds)
 
     async def describe(self) -> ServerFacts:
         """Asks the models endpoint; a server without it tells nothing."""
-        facts, headers = await self._endpoint.get(f"/v1/models/{quote(self.spec.name)}")
+        facts, headers = await self.endpoint.get(f"/v1/models/{quote(self.spec.name)}")
         if facts is None:
             return ServerFacts()
         return ServerFacts(
@@ -78,9 +78,10 @@ class AnthropicLLM:
         )
 
     async def close(self) -> None:
-        await self._endpoint.close()
+        await self.endpoint.close()
 
-    def _body(self, request: Request) -> dict[str, Any]:
+    def body(self, request: Request) -> dict[str, Any]:
+        """What is sent; raises UserError for what the API does not know."""
         sampling, name = request.sampling, self.spec.spec
         for key in ("seed", "repetition_penalty"):
             if getattr(sampling, key) is not None:
@@ -109,7 +110,8 @@ class AnthropicLLM:
         return body
 
 
-def _completion(reply: Mapping[str, Any], seconds: float) -> Completion:
+def completion(reply: Mapping[str, Any], seconds: float | None = None) -> Completion:
+    """What the API's reply says; raises CallFailed where it holds no answer."""
     blocks, stop = reply.get("content"), text(reply.get("stop_reason"))
     if not isinstance(blocks, list):
         raise CallFailed("the reply holds no answer", retry=True)

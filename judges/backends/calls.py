@@ -233,7 +233,7 @@ class Calls:
                 self.limiter.cancelled()
         if completion is not None:
             call.paid.append(completion)
-            if _is_empty(completion):
+            if is_empty(completion):
                 failed = CallFailed(EMPTY, retry=True)
         if failed is not None:
             self._again(call, failed, cuts)
@@ -328,7 +328,7 @@ class Calls:
             self._tell_error()
 
 
-def _is_empty(completion: Completion) -> bool:
+def is_empty(completion: Completion) -> bool:
     """Whether a server that said all was well sent nothing at all. A model that ends its turn at
     once has written a token for it."""
     return not (

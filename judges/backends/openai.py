@@ -48,7 +48,7 @@ class OpenAILLM:
 
     def __init__(self, spec: ModelSpec, endpoint: Endpoint) -> None:
         self.spec = spec
-        self._endpoint = endpoint
+        self.endpoint = endpoint
 
     @classmethod
     def open(cls, spec: ModelSpec) -> OpenAILLM:
@@ -71,17 +71,19 @@ class OpenAILLM:
         return cls(spec, Endpoint(spec, openai, client, _PARAMETERS))
 
     async def complete(self, request: Request) -> Completion:
-        body = self._body(request)
+        body = self.body(request)
         try:
-            reply, seconds = await self._endpoint.post("/chat/completions", body)
+            reply, seconds = await self.endpoint.post("/chat/completions", body)
         except Refused:
             return Completion(text="", finish_reason="refused")
         except NotThere as error:
             complaint = str(error)
         else:
-            return _completion(reply, seconds)
+            return completion(reply, seconds)
         if names := [text(get(model, "id")) for model in await self._listed()]:
             complaint += f". It serves {printable(', '.join(names[:5]))}"
+        elif not self.endpoint.place.endswith("/v1"):
+            complaint += ". Most addresses end in /v1"
         raise UserError(complaint)
 
     async def describe(self) -> ServerFacts:
@@ -93,7 +95,7 @@ class OpenAILLM:
         name = self.spec.name
         headers: Mapping[str, str] = {}
         if self.spec.provider == "openai":
-            facts, headers = await self._endpoint.get(f"/models/{quote(name)}")
+            facts, headers = await self.endpoint.get(f"/models/{quote(name)}")
         else:
             facts = next((m for m in await self._listed() if get(m, "id") == name), None)
         if facts is None:
@@ -109,13 +111,14 @@ class OpenAILLM:
         """The models of a server that lists them; OpenAI's own are too many to be shown."""
         if self.spec.provider == "openai":
             return []
-        models = get((await self._endpoint.get("/models"))[0], "data")
+        models = get((await self.endpoint.get("/models"))[0], "data")
         return models if isinstance(models, list) else []
 
     async def close(self) -> None:
-        await self._endpoint.close()
+        await self.endpoint.close()
 
-    def _body(self, request: Request) -> dict[str, Any]:
+    def body(self, request: Request) -> dict[str, Any]:
+        """What is sent; raises UserError for what the API does not know."""
         sampling, own = request.sampling, self.spec.provider == "openai-api"
         chosen = {
             "max_tokens" if own else "max_completion_tokens": sampling.max_tokens,
@@ -143,7 +146,8 @@ class OpenAILLM:
         return body
 
 
-def _completion(reply: Mapping[str, Any], seconds: float) -> Completion:
+def completion(reply: Mapping[str, Any], seconds: float | None = None) -> Completion:
+    """What the API's reply says; raises CallFailed where it holds no answer."""
     choice = get(reply, "choices", 0)
     message = get(choice, "message")
     finish = text(get(choice, "finish_reason"))

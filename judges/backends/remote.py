@@ -81,8 +81,8 @@ class Endpoint:
         Raises CallFailed, UserError, and Refused.
         """
         begin = time.perf_counter()
-        response = await self._send(path, body)
-        return self._object(response), time.perf_counter() - begin
+        response = await self.send(path, body)
+        return self.object(response), time.perf_counter() - begin
 
     async def get(self, path: str) -> tuple[dict[str, Any] | None, Mapping[str, str]]:
         """The object at a path with the headers; None where the server tells nothing there.
@@ -91,8 +91,8 @@ class Endpoint:
         """
         try:
             async with asyncio.timeout(_DESCRIBE_S):
-                response = await self._send(path, None)
-            return self._object(response), response.headers
+                response = await self.send(path)
+            return self.object(response), response.headers
         except (NotThere, Refused, TimeoutError):
             return None, {}
         except CallFailed as error:
@@ -104,14 +104,21 @@ class Endpoint:
     async def close(self) -> None:
         await self._client.close()
 
-    async def _send(self, path: str, body: Mapping[str, Any] | None) -> Any:
+    async def send(
+        self, path: str, body: Mapping[str, Any] | None = None, files: Any = None
+    ) -> Any:
+        """The response to a GET, to a POST with a body, or to one with a form that holds files.
+        Raises as `post` does."""
+        form: Any = {"headers": {"Content-Type": "multipart/form-data"}} if files else {}
         problem: Exception
         try:
             if body is None:
                 return await self._client.get(path, cast_to=self._response)
-            return await self._client.post(path, body=body, cast_to=self._response)
+            return await self._client.post(
+                path, body=body, files=files, options=form, cast_to=self._response
+            )
         except self._sdk.APIStatusError as error:
-            problem = self._meaning(error.status_code, error.body, error.response.headers, body)
+            problem = self.meaning(error.status_code, error.body, error.response.headers, body)
         except self._sdk.APIConnectionError as error:
             problem = self._broken(error)
         except self._errors as error:
@@ -119,17 +126,17 @@ class Endpoint:
         # Raised out here, so that no exception holds on to the client's, which holds the key.
         raise problem
 
-    def _object(self, response: Any) -> dict[str, Any]:
+    def object(self, response: Any) -> dict[str, Any]:
         """The JSON object of a reply; what is none, or tells an error after all, is a failure."""
         try:
             value = json.loads(response.content)
         except (ValueError, RecursionError):
             value = None
         if not isinstance(value, dict):
-            detail = self._clean(response.text)
+            detail = self.clean(response.text)
             raise CallFailed("the reply is not in the API's form", retry=True, detail=detail)
         if isinstance(value.get("error"), dict) and len(value) <= 3:
-            detail = self._clean(text(get(value, "error", "message")))
+            detail = self.clean(text(get(value, "error", "message")))
             raise CallFailed("the server replied with an error", retry=True, detail=detail)
         return value
 
@@ -138,15 +145,15 @@ class Endpoint:
         innermost = error
         while innermost.__cause__ is not None:
             innermost = innermost.__cause__
-        detail = self._clean(f"{type(innermost).__name__}: {innermost}")
+        detail = self.clean(f"{type(innermost).__name__}: {innermost}")
         if getattr(innermost, "errno", None) == errno.EMFILE:
             return CallFailed("too many open files", retry=True, slow_down=True, detail=detail)
         return CallFailed(NO_CONNECTION, retry=True, detail=detail)
 
-    def _meaning(
+    def meaning(
         self,
         status: int,
-        content: object,
+        content: Any,
         headers: Mapping[str, str],
         body: Mapping[str, Any] | None,
     ) -> Exception:
@@ -155,7 +162,7 @@ class Endpoint:
         said = text(get(error, "message")) or text(get(content, "detail")) or text(content)
         labels = [get(error, key) for key in ("type", "code")] + [get(error, "details")]
         signs = " ".join(map(str, [*labels, said[:300]]))
-        detail = self._clean(said)
+        detail = self.clean(said)
         name, place = self.spec.spec, self.place
         told = f": {detail}" if detail else ""
         if status == 401:
@@ -193,7 +200,7 @@ class Endpoint:
             detail=detail,
         )
 
-    def _parameter(self, error: object, said: str, body: Mapping[str, Any]) -> str | None:
+    def _parameter(self, error: Any, said: str, body: Mapping[str, Any]) -> str | None:
         """The key of the parameter that an error is about: the one it names, else the first one
         in its text that was sent."""
         sent = [key for key in body if key not in _RESERVED]
@@ -215,7 +222,7 @@ class Endpoint:
         parts = urlsplit(self.spec.url or "")
         return f"{parts.scheme}://{parts.netloc}{parts.path}"
 
-    def _clean(self, said: str) -> str:
+    def clean(self, said: str) -> str:
         """What a server said, in one short line without the key or any part of it."""
         key = self._client.api_key or ""
         pieces = {key[n : n + 6] for n in range(len(key) - 5)}
@@ -229,8 +236,13 @@ class Endpoint:
 
 def api_key(spec: ModelSpec, *, needed: bool) -> str:
     """The key from the environment; "none" where it is not needed and not there."""
-    variable = spec.key_variable or ""
-    key = os.environ.get(variable, "").strip()
+    variable = spec.key_variable
+    key = os.environ.get(variable or "", "").strip()
+    if not key and variable is None and needed:
+        raise MissingKeyError(
+            f"{spec.spec}: no key is named for {spec.url}. Put one into an environment variable "
+            "that ends in _API_KEY, and its name into api_key_env"
+        )
     if not key:
         if not needed:
             return "none"
@@ -248,7 +260,7 @@ def http_client(spec: ModelSpec, sdk: ModuleType) -> Any:
     import httpx2
 
     address = urlsplit(spec.url or "")
-    if address.scheme not in ("http", "https") or not address.hostname:
+    if address.scheme not in ("http", "https") or not address.hostname or address.query:
         raise UserError(f"{spec.spec}: {spec.url!r} is no address (http://HOST:PORT/v1, say)")
     if address.username or address.password:
         raise UserError(

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from judges.backends.base import LLM
 from judges.errors import UserError
@@ -44,6 +45,8 @@ class ModelSpec:
     """The server, where it is not the provider's own or that of the environment."""
     api_key_env: str | None = None
     """The environment variable that holds the key, where it is not the provider's usual one."""
+    from_file: bool = False
+    """Whether URL and key variable stand in a file, which may be a stranger's."""
     args: Mapping[str, str] = field(default_factory=dict)
     """For models in this process: adapter, batch_size, chat_template, device, dtype, …"""
 
@@ -73,8 +76,41 @@ class ModelSpec:
 
     @property
     def key_variable(self) -> str | None:
-        """The environment variable that holds the key; None for a model in this process."""
-        return self.api_key_env or KEY_VARIABLES.get(self.provider)
+        """The environment variable that holds the key; None for a model in this process, and for
+        a server that a file sends us to without naming a key for it.
+
+        A board that came from others must not have the user's keys sent to a server of theirs. A
+        provider's usual key goes to the provider, to this machine, and to where the environment or
+        a flag says; a file can name another key, by a variable that ends in _API_KEY. Raises
+        UserError for a file that asks for more.
+        """
+        usual = KEY_VARIABLES.get(self.provider)
+        if not (self.from_file and self.is_remote):
+            return self.api_key_env or usual
+        named = self.api_key_env
+        if named is not None and not named.endswith("_API_KEY"):
+            raise UserError(
+                f"{self.spec}: api_key_env = {named!r} must end in _API_KEY, as a panel may come "
+                "from others and must not reach for other secrets"
+            )
+        if self._is_users_own_place():
+            return named or usual
+        if named in KEY_VARIABLES.values():
+            raise UserError(
+                f"{self.spec}: {named} is not sent to {self.url}, which only a file names. Set "
+                f"{URL_VARIABLES[self.provider]} to that address, or put a key for it into a "
+                "variable of its own and name that in api_key_env"
+            )
+        return named
+
+    def _is_users_own_place(self) -> bool:
+        """Whether the URL is the provider's, this machine's, or the environment's."""
+        if self.base_url is None:
+            return True
+        known = (DEFAULT_URLS.get(self.provider), os.environ.get(URL_VARIABLES[self.provider]))
+        if self.base_url.rstrip("/") in {url.rstrip("/") for url in known if url}:
+            return True
+        return urlsplit(self.base_url).hostname in ("localhost", "127.0.0.1", "::1")
 
     @property
     def url(self) -> str | None:

@@ -148,6 +148,7 @@ class VllmLLM(ChatModel):
 
     def _params(self, request: Request, limit: int) -> Any:
         from vllm import SamplingParams
+        from vllm.exceptions import VLLMValidationError
         from vllm.sampling_params import StructuredOutputsParams
 
         if unknown := sorted(set(request.extra) - set(EXTRA)):
@@ -174,10 +175,11 @@ class VllmLLM(ChatModel):
                 structured_outputs=held,
                 **request.extra,
             )
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, VLLMValidationError) as error:
             raise UserError(f"vLLM refuses a parameter: {first_line(error)}") from None
 
     def _generate(self, prompts: Sequence[Sequence[int]], params: Sequence[Any]) -> list[Written]:
+        from vllm.exceptions import VLLMValidationError
         from vllm.v1.engine.exceptions import EngineDeadError
 
         if not prompts:
@@ -194,7 +196,7 @@ class VllmLLM(ChatModel):
                 "vLLM's engine has stopped; what it said stands above. Where memory was short, "
                 "lower gpu_memory_utilization or max_model_len"
             ) from None
-        except ValueError as error:
+        except (ValueError, VLLMValidationError) as error:
             raise UserError(f"vLLM refuses a request: {first_line(error)}") from None
         return [
             _written(output.outputs[0], one.logprobs)

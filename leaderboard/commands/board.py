@@ -88,7 +88,7 @@ class New:
         board = create_board(recipe, self.results, Console())
         print(
             f"{board.path}: {len(board.instructions)} instructions, against "
-            f"{' and '.join(board.settings.references)}, judged by {', '.join(board.panel.names)}"
+            f"{' and '.join(board.settings.references)}, judged by {board.panel.called}"
         )
         return 0
 
@@ -110,7 +110,7 @@ class List:
                 print(printable(f"board {name}: {error}"), file=sys.stderr)
                 body.append([name, "", "", "", "broken"])
                 continue
-            rows, judges = len(board_rows(board)), ", ".join(board.panel.names)
+            rows, judges = len(board_rows(board)), board.panel.called
             references = ", ".join(board.settings.references)
             body.append([name, str(len(board.instructions)), references, judges, str(rows)])
         there = {row[0] for row in body}

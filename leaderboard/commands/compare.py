@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from judges.calling import Caller
 from judges.errors import UserError
 from leaderboard.boards import Board, load_board
 from leaderboard.commands.console import Console
@@ -23,6 +24,7 @@ from leaderboard.comparison_table import (
 )
 from leaderboard.file_comparison import compare_files, find_panel
 from leaderboard.head_to_head import HeadToHead, board_strengths, head_to_head
+from leaderboard.judging import open_caller
 from leaderboard.standings import standings
 from leaderboard.table import DATA, Format, data
 from leaderboard.user_files import SUFFIXES
@@ -50,6 +52,10 @@ class Compare:
     panel: Annotated[str | None, shown("PANEL|JUDGE")] = None
     """Who judges answers files: a packaged panel, a panel file, or a judge like heuristic/longest.
     Nothing is stored."""
+    judge_model: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], shown("[SLOT=]MODEL")] = ()
+    """The models of a panel that leaves them open; repeatable."""
+    max_cost: Annotated[float | None, shown("USD")] = None
+    """With --direct or --panel: stop when so much is spent; what was paid for is kept."""
     strengths: Annotated[bool, shown("")] = False
     """Print the Bradley–Terry strengths alone: by all verdicts that a board has stored, or with
     --direct or --panel by those on the models named."""
@@ -74,9 +80,10 @@ class Compare:
         if self.strengths and (self.names or self.baseline) and not self.direct:
             raise UserError("--strengths takes no rows, but with --direct or --panel")
         board = load_board(self.board, self.results)
-        judges = f"on {board.title}, judged by {', '.join(board.panel.names)}"
+        judges = f"on {board.title}, judged by {board.panel.called}"
         if self.direct:
-            found = head_to_head(board, self.names, Console(), self.baseline)
+            with open_caller(board, self.max_cost) as caller:
+                found = head_to_head(board, self.names, Console(), self.baseline, caller)
             return self.meetings(found, judges)
         if self.strengths:
             return ratings_text(board_strengths(board), judges, self.format)
@@ -88,7 +95,9 @@ class Compare:
         if baseline is not None and baseline.suffix.lower() not in SUFFIXES:
             raise UserError(f"--baseline {baseline}: with --panel it is an answers file")
         files = [Path(name) for name in (self.board, *self.names)]
-        found = compare_files(files, find_panel(panel), Console(), baseline)
+        judges = find_panel(panel, self.judge_model)
+        with Caller.default(max_cost_usd=self.max_cost) as caller:
+            found = compare_files(files, judges, Console(), baseline, caller)
         return self.meetings(found, f"judged by {panel}")
 
     def meetings(self, found: HeadToHead, judges: str) -> str:

@@ -19,7 +19,8 @@ from leaderboard.commands.console import Console
 from leaderboard.commands.flags import shown
 from leaderboard.dry_run import describe_dry_run, dry_run
 from leaderboard.estimate import Estimate, spent
-from leaderboard.evaluation import Evaluation, evaluate, open_caller
+from leaderboard.evaluation import Evaluation, evaluate
+from leaderboard.judging import open_caller
 from leaderboard.models import AnswersFile, Model, parse_model_args, resolve
 from leaderboard.table import render, select
 
@@ -87,9 +88,14 @@ class Eval:
         found: list[Estimate] = []
         for model in self.models:
             chosen = self._resolve(board.path, model, args)
-            # Controls are judged once, whatever the number of rows.
             found += dry_run(
-                board, chosen, instructions, caller, only=self.only, with_controls=not found
+                board,
+                chosen,
+                instructions,
+                caller,
+                name=self.name,
+                only=self.only,
+                is_first=model == self.models[0],
             )
         print(describe_dry_run(found))
         return 0

@@ -198,5 +198,5 @@ def heading(board: Board) -> str:
     ranks_by = "" if headline == "win_rate" else f", ranked by {headline}"
     return (
         f"{title}{name}: win rate (%) against {' and '.join(board.settings.references)}{ranks_by}, "
-        f"judged by {', '.join(board.panel.names)}; ± half-width of the 95 % interval"
+        f"judged by {board.panel.called}; ± half-width of the 95 % interval"
     )
