@@ -129,7 +129,7 @@ class AlpacaEvalConfig(LLMJudge):
             "sampling": asdict(self.sampling),
             "top_logprobs": config.call.top_logprobs,
             "extra": self.all_extra,
-            "args": self.args,
+            "args": self.pinned_args,
         }
 
     def requests(self, shown: Shown) -> Sequence[Request]:

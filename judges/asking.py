@@ -23,6 +23,8 @@ from judges.errors import UserError
 from judges.schema import Instruction, Message
 from judges.templates import Template, conversation, read_template
 
+OF_THE_MACHINE = ("batch_size", "device", "gpu_memory_utilization", "tensor_parallel_size")
+"""What `args` say of where a model runs, and not of what it says."""
 CUT = "the reply ran into max_tokens"
 """The reason of a verdict that is missing as its reply was cut off."""
 
@@ -102,6 +104,7 @@ class LLMJudge(ABC):
     def identity(self) -> Mapping[str, Any]:
         """All that changes a verdict; not where the model is served, nor which key is used."""
         own = {key: getattr(self, key) for key in self._settings()}
+        own["args"] = self.pinned_args
         return {
             "kind": self.KIND,
             "version": self.VERSION,
@@ -110,6 +113,11 @@ class LLMJudge(ABC):
             # A temperature or seed of 0 is a setting; nothing, False and "" are none.
             **{k: v for k, v in own.items() if not (v is None or v is False or v in ({}, ""))},
         }
+
+    @property
+    def pinned_args(self) -> dict[str, str]:
+        """What of `args` changes what the model says."""
+        return {k: v for k, v in self.args.items() if k not in OF_THE_MACHINE}
 
     def _settings(self) -> Sequence[str]:
         """The fields that change a verdict, beside model and prompt; kinds add their own."""

@@ -31,6 +31,8 @@ class Budget:
     """An account of all calls to servers; changed on the event loop alone."""
 
     def __init__(self, max_usd: float | None) -> None:
+        if max_usd is not None and not max_usd >= 0:
+            raise UserError(f"--max-cost {max_usd}: a number of dollars, 0 or more, is needed")
         self.max_usd = max_usd
         self.n_calls = 0
         """Calls that brought a completion."""

@@ -7,11 +7,11 @@ completion the moment it comes, writes down what it cost, and stops at the budge
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from judges.backends.base import (
     LLM,
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     import asyncio
 
     from judges.backends.calls import Calls, Runner
-    from judges.batches import Batches, Pace, Work
+    from judges.backends.handover import Pace
+    from judges.batches import Batches
     from judges.cache import Cache
     from judges.ledger import BatchStore, Entry, Ledger
     from judges.prices import Prices
@@ -54,6 +55,7 @@ class Closable(Protocol):
 
 
 Held = TypeVar("Held", bound=Closable)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ class Caller:
     found and spent is added up over the Caller's whole life, and may be read at any time.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - every one of them has a default
         self,
         *,
         cache: Cache | None = None,
@@ -164,33 +166,32 @@ class Caller:
 
         `requests` may be an iterator without end in sight: it is read as far as needed. Equal
         requests are made once. `fresh` passes over the cache and makes each of them, as a single
-        call. What a batch service works on is waited for, with `batch` or without. Raises
-        UserError for what no retry can mend: a wrong key, an unknown model, a refused parameter;
-        what has been completed by then is stored, and comes first.
+        call; a probe is one as well. What a batch service works on is waited for, with `batch` or
+        without. Raises UserError for what no retry can mend: a wrong key, an unknown model, a
+        refused parameter; what has been completed by then is stored, and comes first.
         """
         self._open_stores()
         if not spec.is_remote:
             yield from self._from_memory(spec, iter(requests), task, fresh)
-        elif fresh or not (self.batch or self._is_any_batch_open()):
+        elif fresh or task.purpose == "probe" or not (self.batch or self._is_any_batch_open()):
             yield from self._from_server(spec, iter(requests), task, fresh)
         else:
-            yield from self._from_batches(spec, iter(requests), task)
+            yield from self._opened_batches().complete(spec, iter(requests), task)
+
+    def complete_singly(
+        self, spec: ModelSpec, requests: Iterable[Request], task: Task
+    ) -> Iterator[tuple[Request, Reply]]:
+        """As `complete`, from a server and by single calls, whatever a batch service works on."""
+        return self._from_server(spec, iter(requests), task, fresh=False)
 
     def submit(self, wanted: Iterable[tuple[ModelSpec, Sequence[Request]]]) -> None:
         """Hand to batch services what `complete` will be asked for, so that all of them work side
         by side. Does nothing without `batch`, nor for models in this process."""
-        if not self.batch:
-            return
-        self._open_stores()
-        works = []
-        for spec, requests in wanted:
-            if spec.is_remote:
-                by_key = dict(zip(self._keys(_identity(spec), requests), requests, strict=True))
-                found = self.cache.get_many(list(by_key)) if self.cache else {}
-                left = {key: of for key, of in by_key.items() if key not in found}
-                if left:
-                    works.append(self._work(spec, Task(), left))
-        self._opened_batches().submit(works)
+        if self.batch:
+            self._open_stores()
+            self._opened_batches().submit(
+                [(spec, Task(), requests) for spec, requests in wanted if spec.is_remote]
+            )
 
     def local(self, spec: ModelSpec) -> LocalLLM:
         """The model in this process, loaded; the one before it is closed."""
@@ -201,9 +202,15 @@ class Caller:
         """What `load` gives, loaded once and kept until the next model in this process needs the
         memory; `key` tells it from others."""
         if self._local is None or self._local[0] != key:
-            self._close_local()
+            self.free()
             self._local = (key, load())
         return self._local[1]  # type: ignore[return-value]
+
+    def free(self) -> None:
+        """Close the model in this process, if one is loaded."""
+        if self._local is not None:
+            self._local[1].close()
+            self._local = None
 
     def remote(self, spec: ModelSpec) -> RemoteLLM:
         """The client of a model behind a server; raises UserError where its key is missing."""
@@ -214,13 +221,13 @@ class Caller:
 
     def facts(self, spec: ModelSpec) -> ServerFacts:
         """What the server of a model tells of it; raises UserError where its key is missing."""
-        return self._opened_runner().run(self.remote(spec).describe())
+        return self.run(self.remote(spec).describe())
 
     def n_uncached(self, spec: ModelSpec, requests: Sequence[Request]) -> int:
         """How many of the requests to a server are not in the cache, equal ones counted once."""
         self._open_stores()
         keys = set(self._keys(_identity(spec), requests))
-        found = self.cache.get_many(list(keys)) if self.cache and keys else {}
+        found = self.stored(list(keys))
         return len(keys) - len(found)
 
     @property
@@ -235,7 +242,7 @@ class Caller:
 
     def close(self) -> None:
         """Free the model in this process, and end all calls and connections."""
-        self._close_local()
+        self.free()
         if self._runner is not None:
             for llm in self._remote.values():
                 self._runner.run(llm.close())
@@ -256,7 +263,7 @@ class Caller:
         while chunk := list(islice(requests, _LOCAL_CHUNK)):
             llm = self.local(spec)
             keys = self._keys(llm.fingerprint(), chunk, fresh)
-            found = self._look_up(keys)
+            found = self.look_up(keys)
             waiting: dict[str, list[Request]] = {}
             for key, request in zip(keys, chunk, strict=True):
                 if key in found:
@@ -270,15 +277,10 @@ class Caller:
                     Call(request, "" if fresh else key_of[id(request)], reply, [reply])
                     for request, reply in done
                 ]
-                self._keep(spec, task, calls)
+                self.keep(spec, task, calls)
                 for first, reply in done:
                     for request in waiting[key_of[id(first)]]:
                         yield request, reply
-
-    def _close_local(self) -> None:
-        if self._local is not None:
-            self._local[1].close()
-            self._local = None
 
     # ------------------------------------------------------------------------------------- servers
     def _from_server(
@@ -296,7 +298,7 @@ class Caller:
                     chunk = list(islice(requests, size))
                     is_more = len(chunk) == size
                     keys = self._keys(identity, chunk, fresh)
-                    found = self._look_up(keys)
+                    found = self.look_up(keys)
                     new = []
                     for key, request in zip(keys, chunk, strict=True):
                         if key in found:
@@ -329,10 +331,27 @@ class Caller:
         llm = self.remote(spec)
 
         def keep(calls: Sequence[Call]) -> None:
-            self._keep(spec, task, calls)
+            self.keep(spec, task, calls)
 
         server = (spec.url, spec.key_variable)
         return Calls(self._opened_runner(), llm, server, gate=gate, keep=keep)
+
+    def _is_any_batch_open(self) -> bool:
+        return self._batch_store is not None and self._batch_store.is_any_open()
+
+    def _opened_batches(self) -> Batches:
+        if self._batches is None:
+            from judges.backends.handover import Pace
+            from judges.batches import Batches
+
+            if self._batch_store is None:
+                raise ValueError("batches need a batch_store")
+            self._batches = Batches(self, self._batch_store, self._pace or Pace(), self._tell)
+        return self._batches
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run it on the loop of all calls."""
+        return self._opened_runner().run(coroutine)
 
     def _opened_runner(self) -> Runner:
         if self._runner is None:
@@ -340,59 +359,6 @@ class Caller:
 
             self._runner = Runner(self.limits, self._new_loop)
         return self._runner
-
-    # -------------------------------------------------------------------------------------- batches
-    def _from_batches(
-        self, spec: ModelSpec, requests: Iterator[Request], task: Task
-    ) -> Iterator[tuple[Request, Reply]]:
-        asked: dict[str, list[Request]] = {}
-        while chunk := list(islice(requests, _LOCAL_CHUNK)):
-            keys = self._keys(_identity(spec), chunk)
-            found = self._look_up(keys)
-            for key, request in zip(keys, chunk, strict=True):
-                if key in found:
-                    yield request, found[key]
-                else:
-                    asked.setdefault(key, []).append(request)
-        batches = self._opened_batches()
-        held = batches.store.holding(list(asked))
-        if not self.batch:
-            single = [of for key in asked.keys() - held.keys() for of in asked.pop(key)]
-            yield from self._from_server(spec, iter(single), task, fresh=False)
-        if not asked:
-            return
-        work = self._work(spec, task, {key: equal[0] for key, equal in asked.items()})
-        single = []
-        for key, reply in batches.complete(work, submit=self.batch):
-            if reply is None:
-                single += asked[key]
-                continue
-            for request in asked[key]:
-                yield request, reply
-        yield from self._from_server(spec, iter(single), task, fresh=False)
-
-    def _is_any_batch_open(self) -> bool:
-        return self._batch_store is not None and self._batch_store.is_any_open()
-
-    def _opened_batches(self) -> Batches:
-        if self._batches is None:
-            from judges.batches import Batches, Pace
-
-            if self._batch_store is None:
-                raise ValueError("batches need a batch_store")
-            runner, pace = self._opened_runner(), self._pace or Pace()
-            self._batches = Batches(self._batch_store, self._look_up, runner.run, pace, self._tell)
-        return self._batches
-
-    def _work(self, spec: ModelSpec, task: Task, requests: Mapping[str, Request]) -> Work:
-        from judges.backends.batches import batch_service
-        from judges.batches import Work
-
-        def keep(calls: Sequence[Call]) -> None:
-            self._keep(spec, task, calls, batch=True)
-
-        gate = BudgetGate(self.budget, spec, self.prices, batch=True)
-        return Work(spec, batch_service(self.remote(spec)), gate, requests, keep)
 
     # ----------------------------------------------------------------------------- cache and ledger
     def _open_stores(self) -> None:
@@ -418,13 +384,21 @@ class Caller:
 
         return [completion_key(identity, request) for request in requests]
 
-    def _look_up(self, keys: Sequence[str]) -> dict[str, Completion]:
-        asked = [key for key in keys if key]
-        found = self.cache.get_many(asked) if self.cache and asked else {}
-        self.n_cached += sum(key in found for key in asked)
+    def keys(self, spec: ModelSpec, requests: Sequence[Request]) -> list[str]:
+        """Of the requests to a model behind a server, in the cache."""
+        return self._keys(_identity(spec), requests)
+
+    def look_up(self, keys: Sequence[str]) -> dict[str, Completion]:
+        """What the cache holds of them, to answer with."""
+        found = self.stored([key for key in keys if key])
+        self.n_cached += sum(key in found for key in keys)
         return found
 
-    def _keep(
+    def stored(self, keys: Sequence[str]) -> dict[str, Completion]:
+        """The same for whoever does not answer with it."""
+        return self.cache.get_many(keys) if self.cache and keys else {}
+
+    def keep(
         self, spec: ModelSpec, task: Task, calls: Sequence[Call], *, batch: bool = False
     ) -> None:
         """Store what was completed, and what it cost. Runs on the thread that writes."""

@@ -11,6 +11,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from pathlib import Path
 
@@ -44,7 +45,7 @@ class Template:
     @property
     def digest(self) -> str:
         """Changes with every character of the prompt."""
-        return digest([self.system, self.user])
+        return _digest(self.system, self.user)
 
     @property
     def names(self) -> set[str]:
@@ -78,6 +79,11 @@ class Template:
         system = fill(self.system)
         turns = [Message("system", system)] if system else []
         return (*turns, Message("user", fill(self.user))), nonce
+
+
+@cache  # every prompt's nonce asks for it
+def _digest(system: str, user: str) -> str:
+    return digest([system, user])
 
 
 def read_template(name: str, folder: Path, known: set[str]) -> Template:

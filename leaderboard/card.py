@@ -14,6 +14,7 @@ from judges.reading import printable
 from leaderboard.boards import Board
 from leaderboard.comparison import compare_in
 from leaderboard.controls import ControlResult, describe_controls
+from leaderboard.estimate import dollars
 from leaderboard.planning import board_resolution
 from leaderboard.results import Row
 from leaderboard.self_judging import told
@@ -72,7 +73,8 @@ def card(
             "    many are empty or cut off: is the chat template right, max_tokens enough?"
         )
     lines.append("  " + describe_controls(board, controls).replace("\n", "\n  "))
-    lines.append(f"  cost: ${summary['cost_usd']:.2f}")
+    usd = summary["cost_usd"]
+    lines.append(f"  cost: {'not known' if usd is None else dollars(usd)}")
     if (smallest := board_resolution(table)) is not None:
         lines.append(
             f"  the smallest difference {'' if is_plain else 'of win rates '}that this board can "

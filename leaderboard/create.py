@@ -150,7 +150,7 @@ def read_prompts(
     for number, (where, row) in enumerate(rows, 1):
         record = {
             "id": str(row[named]) if named and row.get(named) is not None else f"{number:04d}",
-            "messages": _messages(row.get(prompt), where, prompt),
+            "messages": turns_of(row.get(prompt), where, prompt),
             "category": _text(row.get(category_column or "category")),
             "checks": _decoded(row.get("checks"), where) or (),
             "gold_answer": row.get("gold_answer"),
@@ -171,7 +171,7 @@ def _text(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _messages(value: object, where: str, column: str) -> list[Any]:
+def turns_of(value: object, where: str, column: str) -> list[Any]:
     """The turns of a conversation, which a CSV file holds as JSON text; of a plain text, one."""
     turns = _conversation(value) if isinstance(value, str) else value
     if turns is None or turns == [] or (isinstance(turns, str) and not turns.strip()):

@@ -85,7 +85,8 @@ def _answering(
     replies = [min(tokens, most) for tokens in ANSWER_TOKENS] + [most]
     n_stored = len(requests) - caller.n_uncached(model.spec, requests)
     what = f"{row.name}: answers"
-    return estimate(what, model.spec, requests, replies, caller.price_table, n_stored)
+    prices, batch = caller.price_table, caller.batch
+    return estimate(what, model.spec, requests, replies, prices, n_stored, batch=batch)
 
 
 def _judging(
@@ -109,23 +110,27 @@ def _judging(
     if judge.spec.is_remote and requests:
         n_stored = len(requests) - caller.n_uncached(judge.spec, requests)
     what = f"{whose}: judging by {judge.name}"
-    return estimate(what, judge.spec, requests, judge.reply_tokens, caller.price_table, n_stored)
+    prices, tokens = caller.price_table, judge.reply_tokens
+    return estimate(what, judge.spec, requests, tokens, prices, n_stored, batch=caller.batch)
 
 
 def _drift(
     board: Board, pairs: Sequence[Comparison], caller: Caller, *, is_first: bool
 ) -> list[Estimate]:
-    """What watching the judges behind servers asks them once more, of no cache."""
-    repeats = REPEATS if is_first and not (board.path / DRIFT_FILE).exists() else 1
-    found = []
+    """What watching the models behind servers asks them once more, of no cache: see
+    `leaderboard.drift`."""
+    n, found = board.settings.drift, dict[str, Estimate]()
+    is_first &= not (board.path / DRIFT_FILE).exists()
+    if is_first and len(pairs) < min(n, len(board.comparison_ids(board.instructions))):
+        return []
     for judge in llm_judges(board):
-        if not judge.spec.is_remote:
-            continue
-        shown = presentations(judge, pairs[: board.settings.drift], "fixed", board.settings.seed)
-        requests = repeats * _different(judge, shown)
-        what = f"drift: judging by {judge.name}"
-        found.append(estimate(what, judge.spec, requests, judge.reply_tokens, caller.price_table))
-    return found
+        if judge.spec.is_remote and judge.spec.spec not in found:
+            shown = presentations(judge, pairs[:n], board.settings.orders, board.settings.seed)
+            requests = (REPEATS if is_first else 1) * _different(judge, shown)
+            what, tokens = f"drift: {judge.spec.spec}", judge.reply_tokens
+            of = estimate(what, judge.spec, requests, tokens, caller.price_table)
+            found[judge.spec.spec] = of
+    return list(found.values())
 
 
 def _different(judge: LLMJudge, shown: Iterable[Shown]) -> list[Request]:

@@ -40,8 +40,11 @@ def estimate(
     reply_tokens: Sequence[float],
     prices: Prices,
     n_stored: int = 0,
+    *,
+    batch: bool = False,
 ) -> Estimate:
-    """What it will cost to ask a model the requests; those `n_stored` are taken for average ones."""
+    """What it will cost to ask a model the requests, by single calls or by its provider's batch
+    service; those `n_stored` are taken for average ones."""
     lengths = [sum(len(turn.content) for turn in request.messages) for request in requests]
     n, left = len(lengths), max(0, len(lengths) - n_stored)
     share = left / n if n else 0.0
@@ -54,16 +57,19 @@ def estimate(
         n_stored=n_stored,
         input_tokens=(asked[0], asked[1], asked[2]),
         output_tokens=(replied[0], replied[1], replied[2]),
-        cost_usd=None if price is None else _costs(price, asked, replied),
+        cost_usd=None if price is None else _costs(price, asked, replied, batch),
     )
 
 
 def _costs(
-    price: Price, asked: Sequence[float], replied: Sequence[float]
-) -> tuple[float, float, float]:
+    price: Price, asked: Sequence[float], replied: Sequence[float], batch: bool
+) -> tuple[float, float, float] | None:
     costs = []
     for tokens, written in zip(asked, replied, strict=True):
-        costs.append(price.of_tokens(tokens, written) or 0.0)
+        cost = price.of_tokens(tokens, written, batch=batch)
+        if cost is None:
+            return None
+        costs.append(cost)
     return costs[0], costs[1], costs[2]
 
 

@@ -27,7 +27,7 @@ from leaderboard.generate import (
     require_own_prompts,
     store_answers,
 )
-from leaderboard.judging import judge_row, needs_judging, open_caller
+from leaderboard.judging import hand_over, judge_row, open_caller
 from leaderboard.models import (
     AnswersFile,
     LanguageModel,
@@ -37,7 +37,7 @@ from leaderboard.models import (
     resolve,
     row_name,
 )
-from leaderboard.preflight import check_before_answers, check_needed_judges
+from leaderboard.preflight import check_before_answers, check_needed_judges, llm_judges
 from leaderboard.results import Row, Status
 from leaderboard.standings import Standings, write_leaderboard
 from leaderboard.summary import summarise
@@ -79,6 +79,7 @@ def evaluate(  # noqa: PLR0913 - one argument a flag of `eval`
     model_args: Mapping[str, str] | None = None,
     base_url: str | None = None,
     max_cost: float | None = None,
+    batch: bool = False,
     overwrite: bool = False,
     watch: Watch = SILENT,
     caller: Caller | None = None,
@@ -88,7 +89,7 @@ def evaluate(  # noqa: PLR0913 - one argument a flag of `eval`
     `limit` evaluates so many instructions; such a row is partial and unranked, and a later full
     run takes up its answers and verdicts. `only` stops after the answers, or starts from those
     that are stored. `max_cost` (USD) stops the run when so much is spent; what was paid for is
-    kept. `overwrite` replaces the answers of a row of the same name that were made otherwise.
+    kept. `batch` asks models by their providers' batch services. `overwrite` replaces the answers of a row of the same name that were made otherwise.
     `caller` calls models for several evaluations. Raises UserError for everything that can be put
     right; what was done by then is kept.
     """
@@ -101,7 +102,7 @@ def evaluate(  # noqa: PLR0913 - one argument a flag of `eval`
     chosen = resolve(model, model_args or {}, stored=stored, base_url=base_url)
     instructions = loaded.first(limit)
     outputs: dict[str, Output] = {}
-    generator = None
+    generator, is_steady = None, False
     if isinstance(chosen, AnswersFile):
         outputs, generator = read_answers(chosen.path, loaded.instructions, instructions)
     row = Row(loaded.path / row_name(chosen, name, generator))
@@ -114,7 +115,7 @@ def evaluate(  # noqa: PLR0913 - one argument a flag of `eval`
     with ExitStack() as stack:
         stack.enter_context(row.locked())
         if caller is None:
-            caller = stack.enter_context(open_caller(loaded, max_cost))
+            caller = stack.enter_context(open_caller(loaded, max_cost, batch=batch, watch=watch))
         if limit is not None and row.is_complete():
             raise UserError(f"the row {row.name!r} is complete already; leave --limit out")
         if isinstance(chosen, AnswersFile):
@@ -124,6 +125,8 @@ def evaluate(  # noqa: PLR0913 - one argument a flag of `eval`
             if overwrite or _has_to_answer(row, chosen, loaded, instructions, caller):
                 is_judged = only != "generate"
                 check_before_answers(loaded, chosen.spec, caller, watch, is_judged=is_judged)
+                if is_judged:
+                    is_steady = bool(check_drift(loaded, llm_judges(loaded), caller, watch))
             generate_answers(
                 row,
                 chosen,
@@ -139,11 +142,13 @@ def evaluate(  # noqa: PLR0913 - one argument a flag of `eval`
             return Evaluation(row.name, loaded)
         comparisons = loaded.comparisons(instructions, answers, row.name)
         work = [(row, comparisons), *unjudged_controls(loaded)]
-        check_needed_judges(loaded, work, caller, watch)
-        if needs_judging(loaded, row, comparisons):
-            check_drift(loaded, caller, watch)
+        needed = check_needed_judges(loaded, work, caller, watch)
+        if not is_steady:
+            check_drift(loaded, needed, caller, watch)
+        hand_over(loaded, work, caller)
         judge_row(loaded, row, comparisons, watch, caller)
-        keep_first_day(loaded, row, comparisons, caller, watch)
+        if needed:
+            keep_first_day(loaded, row, comparisons, caller, watch)
         summary = summarise(loaded, row, instructions, answers)
         row.write_summary(summary)
         controls = run_controls(loaded, watch, caller)

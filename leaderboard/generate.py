@@ -129,6 +129,7 @@ def generate_answers(
             held[request.id] = output
     place = {instruction.id: n for n, instruction in enumerate(instructions)}
     _write(row, sorted(held.values(), key=lambda o: place.get(o.instruction_id, len(place))))
+    caller.free()  # the memory is for the judges now
     if failures:
         raise MissingAnswers(failures, len(instructions))
 
@@ -251,7 +252,7 @@ def claim(row: Row, manifest: Manifest, *, overwrite: bool) -> None:
         )
     if bound is not None and bound.fingerprint == manifest.fingerprint:
         return
-    if bound is not None and not overwrite:
+    if bound is not None and not overwrite and _held(row):
         parts = sorted({**bound.parts, **manifest.parts})
         other = [part for part in parts if bound.parts.get(part) != manifest.parts.get(part)]
         raise UserError(

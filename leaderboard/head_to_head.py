@@ -115,7 +115,7 @@ def head_to_head(
     for pair in unmet:
         _require_verdicts(board, pair)
     with ExitStack() as stack:
-        calls = caller or stack.enter_context(open_caller(board))
+        calls = caller or stack.enter_context(open_caller(board, watch=watch))
         for pair in unmet:
             _judge(board, pair, answers, watch, calls)
     rows = [name for name in names if name not in references]

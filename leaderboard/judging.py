@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 
+from judges.asking import LLMJudge
 from judges.base import Judge, Shown, Verdict, annotate, presentations
 from judges.calling import Caller, Purpose, Task
 from judges.records import Appender
@@ -13,17 +14,46 @@ from leaderboard.boards import Board
 from leaderboard.estimate import dollars
 from leaderboard.results import Row, write_annotations
 from leaderboard.self_judging import excluded
-from leaderboard.watch import Watch
+from leaderboard.watch import SILENT, Watch
 
 Key = tuple[str, str, str]
 CALLS_FOR_A_MEAN = 20
 """So many calls tell what a call costs."""
 
 
-def open_caller(board: Board, max_cost: float | None = None) -> Caller:
-    """What calls models for a run on this board, within the smaller of both budgets (USD)."""
+def open_caller(
+    board: Board, max_cost: float | None = None, *, batch: bool = False, watch: Watch = SILENT
+) -> Caller:
+    """What calls models for a run on this board, within the smaller of both budgets (USD), with
+    `batch` by their providers' batch services; `watch` is told how far those are."""
     budgets = [cost for cost in (max_cost, board.settings.max_cost_usd) if cost is not None]
-    return Caller.default(max_cost_usd=min(budgets, default=None))
+    most = min(budgets, default=None)
+    return Caller.default(max_cost_usd=most, batch=batch, tell=watch.note)
+
+
+def hand_over(
+    board: Board, work: Sequence[tuple[Row, Sequence[Comparison]]], caller: Caller
+) -> None:
+    """Give what is left to be judged in these rows to batch services, so that all judges' batches
+    run side by side; does nothing where the Caller makes single calls."""
+    if not caller.batch:
+        return
+    held = [(held_verdicts(row, pairs), pairs, excluded(board, row)) for row, pairs in work]
+    caller.submit(
+        [
+            (
+                judge.spec,
+                [
+                    request
+                    for verdicts, pairs, without in held
+                    for view in outstanding(board, judge, pairs, verdicts, without)
+                    for request in judge.requests(view)
+                ],
+            )
+            for judge in board.panel.judges
+            if isinstance(judge, LLMJudge) and judge.spec.is_remote
+        ]
+    )
 
 
 def judge_row(
@@ -54,7 +84,7 @@ def judge_rows(
     """
     with ExitStack() as stack:
         if caller is None:
-            caller = stack.enter_context(open_caller(board))
+            caller = stack.enter_context(open_caller(board, watch=watch))
         stores = [stack.enter_context(_Store(board, row, pairs)) for row, pairs in work]
         for judge in board.panel.judges:
             for store in stores:
@@ -122,14 +152,6 @@ def outstanding(
         ]
     shown = presentations(judge, comparisons, settings.orders, settings.seed)
     return [view for view in shown if not _is_answered(held, judge.name, view)]
-
-
-def needs_judging(board: Board, row: Row, comparisons: Sequence[Comparison]) -> bool:
-    """Whether a judge has something left to say on the row."""
-    held, without = held_verdicts(row, comparisons), excluded(board, row)
-    return any(
-        outstanding(board, judge, comparisons, held, without) for judge in board.panel.judges
-    )
 
 
 def held_verdicts(row: Row, comparisons: Sequence[Comparison]) -> dict[Key, Annotation]:

@@ -2,32 +2,42 @@
 
 A simulated annotator is a panel that draws one judge for each instruction, and flips labels at a
 rate p. As in AlpacaFarm (arXiv:2305.14387) a flip costs nothing: with probability 2p the label is
-that of a fair coin, which is a flip with probability p, and nobody is asked. Both draws hang on
-what is judged and on the seed, not on the run or the machine: they are the same every time.
+that of a fair coin, which is a flip with probability p, and nobody is asked. Two equal answers are
+a tie, and nobody is asked either. All draws hang on what is judged and on the seed, not on the run,
+the machine or the other pairs: judge and order on the instruction, the coin on the whole pair.
 """
 
 from __future__ import annotations
 
-import itertools
+import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from judges.base import Orders, annotate, presentations, stable_fraction
+from pydantic import TypeAdapter
+
+from judges.asking import LLMJudge
+from judges.backends.base import Request
+from judges.base import Orders, Shown, annotate, presentations, stable_fraction
 from judges.calling import Caller, Task
 from judges.errors import UserError
 from judges.panel import Panel, panel_preferences
-from judges.records import to_line, write_atomic
+from judges.records import to_line, validated, write_atomic
 from judges.schema import Annotation, Comparison, Instruction, Message
+from leaderboard.create import PROMPT_COLUMNS, turns_of
+from leaderboard.estimate import Estimate, estimate
+from leaderboard.evalset import check_instruction
+from leaderboard.preflight import Trial, check_reach, try_judge
 from leaderboard.results import annotation_frame
 from leaderboard.user_files import read_rows
 from leaderboard.watch import SILENT, Watch
 
 COIN = "coin"
 """The annotator of a label that a coin gave."""
-_PAIR_COLUMNS = ("output_1", "output_2")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +45,13 @@ class Preference:
     """One line of prefs.jsonl: a prompt, two answers, and the probability that 2 is better."""
 
     id: str
+    """The digest of all its texts."""
     messages: tuple[Message, ...]
     output_1: str
     output_2: str
     preference: float
     annotators: Mapping[str, float]
-    """Every vote by the judge's name, or the coin's."""
+    """Every vote by the judge's name, or the coin's; empty for two equal answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,176 +69,245 @@ class Annotated:
 
 
 # ------------------------------------------------------------------------------------------ pairs
-def read_pairs(path: Path, *, multi: bool = False, seed: int = 0) -> list[Comparison]:
-    """The pairs of a file (json, jsonl, csv, parquet), each once.
+def read_pairs(
+    path: Path, *, multi: bool = False, seed: int = 0, watch: Watch = SILENT
+) -> list[Comparison]:
+    """The pairs of a file (json, jsonl, csv, parquet), each once; the id is the pair's digest.
 
-    A row has a prompt (`instruction`, with AlpacaFarm's `input` below it; `prompt`; or `messages`)
-    and `output_1`, `output_2`. With `multi` it has one or several samples under `output`, and the
-    samples of an instruction are shuffled by a stable hash and paired up, each used once; two
-    equal samples make no pair. Raises UserError with the line for what is missing.
+    A row has a prompt (`messages`, `instruction` with AlpacaFarm's `input` below it, `prompt`,
+    `query` or `question`) and `output_1` and `output_2`. With `multi` it has one sample or several
+    under `output`: the different samples of an instruction are shuffled by a stable hash and paired
+    up, each used once. Lists are JSON text in a CSV file. Raises UserError with the line for what
+    is missing.
     """
     pairs: dict[str, Comparison] = {}
-    for messages, one, two in _samples(path, seed) if multi else _pairs(path):
-        instruction = Instruction(id="", messages=messages)
-        pair = Comparison(
-            id="",
-            instruction=instruction,
-            output_1=one,
-            output_2=two,
-            generator_1="1",
-            generator_2="2",
-        )
+    found = [*(_samples(path, seed, watch) if multi else _pairs(path))]
+    for messages, one, two in found:
+        pair = _comparison("", messages, one, two)
         pairs.setdefault(pair.digest, pair)
     if not pairs:
         raise UserError(f"{path}: there are no two different samples of one instruction")
+    if repeated := len(found) - len(pairs):
+        watch.note(f"{repeated} of {len(found)} pairs repeat others, and are left out")
     return [
-        Comparison(
-            id=digest,
-            instruction=Instruction(id=digest, messages=pair.instruction.messages),
-            output_1=pair.output_1,
-            output_2=pair.output_2,
-            generator_1="1",
-            generator_2="2",
-        )
+        _comparison(digest, pair.instruction.messages, pair.output_1, pair.output_2)
         for digest, pair in pairs.items()
     ]
 
 
-def _pairs(path: Path) -> Iterable[tuple[tuple[Message, ...], str, str]]:
+def _comparison(name: str, messages: tuple[Message, ...], one: str, two: str) -> Comparison:
+    return Comparison(
+        id=name,
+        instruction=Instruction(id=name, messages=messages),
+        output_1=one,
+        output_2=two,
+        generator_1="1",
+        generator_2="2",
+    )
+
+
+def _pairs(path: Path) -> Iterator[tuple[tuple[Message, ...], str, str]]:
     for where, row in read_rows(path):
-        texts = [row.get(column) for column in _PAIR_COLUMNS]
-        if not all(isinstance(text, str) for text in texts):
-            hint = "; samples of one instruction are paired up with --multi" if _has(row) else ""
+        one, two = (_answer(row, column, path) for column in ("output_1", "output_2"))
+        if one is None or two is None:
+            is_multi = "output_1" not in row and row.get("output") is not None
+            hint = ". Samples of one instruction are paired up with --multi" if is_multi else ""
             raise UserError(f"{where}: output_1 and output_2 must be texts{hint}")
-        yield _prompt(row, where), str(texts[0]), str(texts[1])
+        yield _prompt(row, where), one, two
 
 
-def _has(row: Mapping[str, Any]) -> bool:
-    return row.get("output") is not None
+def _answer(row: Mapping[str, Any], column: str, path: Path) -> str | None:
+    """An empty cell of a CSV file is an empty answer; a null elsewhere is none."""
+    given = row.get(column)
+    if given is None and column in row and path.suffix.lower() == ".csv":
+        return ""
+    return given if isinstance(given, str) else None
 
 
-def _samples(path: Path, seed: int) -> Iterable[tuple[tuple[Message, ...], str, str]]:
+def _samples(path: Path, seed: int, watch: Watch) -> Iterator[tuple[tuple[Message, ...], str, str]]:
     samples: dict[tuple[Message, ...], dict[str, None]] = {}
+    n = 0
     for where, row in read_rows(path):
-        given = row.get("output")
-        texts = [given] if isinstance(given, str) else given
+        one = _answer(row, "output", path)
+        texts = row.get("output") if one is None else _listed(one, path)
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             raise UserError(f"{where}: output must be a text or a list of texts")
+        n += len(texts)
         samples.setdefault(_prompt(row, where), {}).update(dict.fromkeys(texts))
-    for messages, texts in samples.items():
+    paired = 0
+    for messages, different in samples.items():
         prompt = to_line(list(messages))
-        shuffled = sorted(texts, key=lambda text: stable_fraction(seed, "pair", prompt, text))
-        yield from (
-            (messages, one, two) for one, two in zip(shuffled[::2], shuffled[1::2], strict=False)
+        shuffled = sorted(different, key=lambda text: stable_fraction(seed, "pair", prompt, text))
+        for one, two in zip(shuffled[::2], shuffled[1::2], strict=False):
+            paired += 2
+            yield messages, one, two
+    if n > paired:
+        watch.note(
+            f"{n - paired} of {n} samples are in no pair: they repeat another one, or are left over"
         )
 
 
-def _prompt(row: Mapping[str, Any], where: str) -> tuple[Message, ...]:
-    turns = row.get("messages") or row.get("prompt") or row.get("instruction")
-    if isinstance(turns, str) and turns.strip():
-        context = row.get("input")
-        text = f"{turns}\n\n{context}" if context and "instruction" in row else turns
-        return (Message("user", text),)
-    if isinstance(turns, list) and turns:
+def _listed(text: str, path: Path) -> list[str]:
+    """The samples in a text: those of a JSON list in a cell of a CSV file, else itself."""
+    if path.suffix.lower() == ".csv" and text.lstrip().startswith("["):
         try:
-            messages = tuple(Message(turn["role"], turn["content"]) for turn in turns)
-        except (TypeError, KeyError):
-            raise UserError(f"{where}: each turn needs a role and a content") from None
-        if messages[-1].role == "user" and all(isinstance(m.content, str) for m in messages):
-            return messages
-        raise UserError(f"{where}: a conversation must end with a user turn, and hold texts")
-    raise UserError(f"{where}: no prompt; give the column instruction, prompt or messages")
+            texts = json.loads(text)
+        except ValueError:
+            return [text]
+        if isinstance(texts, list) and all(isinstance(one, str) for one in texts):
+            return texts
+    return [text]
 
 
-# -------------------------------------------------------------------------------------- preferences
-def annotate_pairs(
+def _prompt(row: Mapping[str, Any], where: str) -> tuple[Message, ...]:
+    column = next((name for name in PROMPT_COLUMNS if row.get(name) is not None), None)
+    if column is None:
+        raise UserError(f"{where}: no prompt; give a column {', '.join(PROMPT_COLUMNS)}")
+    prompt = row[column]
+    if column == "instruction" and isinstance(prompt, str) and row.get("input"):
+        prompt = f"{prompt}\n\n{row['input']}"
+    record = {"id": "pair", "messages": turns_of(prompt, where, column)}
+    instruction = validated(TypeAdapter(Instruction), record, where)
+    check_instruction(instruction, where)
+    return instruction.messages
+
+
+# ---------------------------------------------------------------------------------- who says what
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Who is to be asked about which pairs; made without asking anybody."""
+
+    pairs: Sequence[Comparison]
+    panel: Panel
+    orders: Orders
+    seed: int
+    known: Mapping[str, tuple[float, Mapping[str, float]]]
+    """Pair → label and vote of those that nobody is asked about."""
+    shown: Mapping[str, Sequence[Shown]]
+    """Judge → what it is to be shown."""
+
+    @property
+    def asking(self) -> list[tuple[LLMJudge, list[Request]]]:
+        """The judges that will ask a model, and what."""
+        judges = [judge for judge in self.panel.judges if isinstance(judge, LLMJudge)]
+        asked = [(j, [r for view in self.shown[j.name] for r in j.requests(view)]) for j in judges]
+        return [(judge, requests) for judge, requests in asked if requests]
+
+
+def plan_annotation(
     pairs: Sequence[Comparison],
     panel: Panel,
-    caller: Caller,
     *,
     flip: float = 0.0,
     orders: Orders = "random",
     seed: int = 0,
-    watch: Watch = SILENT,
-) -> Annotated:
-    """Have a panel say which answer of each pair is better; `flip` is the rate p of label noise.
+) -> Plan:
+    """Draw coins, judges and orders; `flip` is the rate p of label noise.
 
     Raises UserError for a rate outside 0..0.5, and for a judge that cannot judge the pairs.
     """
     if not 0 <= flip <= 0.5:
         raise UserError(f"--flip {flip}: a rate from 0 to 0.5 is needed")
     panel.check([pair.instruction for pair in pairs])
-    coined = {pair.id: coin for pair in pairs if (coin := _coin(pair, flip, seed)) is not None}
-    left = [pair for pair in pairs if pair.id not in coined]
-    verdicts = _verdicts(left, panel, caller, orders, seed, watch)
-    n_orders = [2 if judge.sees_order and orders == "both" else 1 for judge in panel.judges]
+    known: dict[str, tuple[float, Mapping[str, float]]] = {}
+    own: dict[str, list[Comparison]] = {name: [] for name in panel.names}
+    for pair in pairs:
+        if pair.output_1 == pair.output_2:
+            known[pair.id] = 0.5, {}
+        elif stable_fraction(seed, "flip", pair.digest) < 2 * flip:
+            label = float(stable_fraction(seed, "coin", pair.digest) < 0.5)
+            known[pair.id] = label, {COIN: label}
+        else:
+            for judge in panel.assigned(pair.instruction, seed):
+                own[judge.name].append(pair)
+    shown = {j.name: presentations(j, own[j.name], orders, seed) for j in panel.judges}
+    return Plan(pairs, panel, orders, seed, known, shown)
+
+
+def estimates(plan: Plan, caller: Caller) -> list[Estimate]:
+    """What the plan's calls will cost, judge by judge."""
+    found = []
+    for judge, asked in plan.asking:
+        requests = list({request.messages: request for request in asked}.values())
+        is_remote = judge.spec.is_remote
+        n_stored = len(requests) - caller.n_uncached(judge.spec, requests) if is_remote else 0
+        what, prices = f"judging by {judge.name}", caller.price_table
+        tokens, batch = judge.reply_tokens, caller.batch
+        found.append(estimate(what, judge.spec, requests, tokens, prices, n_stored, batch=batch))
+    return found
+
+
+def check_plan(plan: Plan, caller: Caller, watch: Watch) -> None:
+    """Try every judge behind a server with one of its own pairs, before the others are paid for,
+    unless all its replies are in the cache.
+
+    Raises UserError for a missing key, for what the server refuses, and for replies that cannot be
+    read.
+    """
+    left = [
+        judge
+        for judge, requests in plan.asking
+        if judge.spec.is_remote and caller.n_uncached(judge.spec, requests)
+    ]
+    check_reach(left, caller)
+    for judge in left:
+        by_length = sorted(plan.shown[judge.name], key=lambda view: _length(view.comparison))
+        views = [view for view in by_length if judge.requests(view)]
+        task = Task(judge=judge.name, purpose="probe")
+        trial = Trial(views[0], views[-1], task, partial("judge {}, {}".format, judge.name))
+        try_judge(judge, trial, caller, watch)
+
+
+def _length(pair: Comparison) -> int:
+    turns = sum(len(turn.content) for turn in pair.instruction.messages)
+    return turns + len(pair.output_1) + len(pair.output_2)
+
+
+def annotate_pairs(plan: Plan, caller: Caller, watch: Watch = SILENT) -> Annotated:
+    """Have the judges of the plan say which answer of each pair is better."""
+    panel = plan.panel
+    if caller.batch:
+        caller.submit([(judge.spec, requests) for judge, requests in plan.asking])
+    verdicts = [a for judge in panel.names for a in _verdicts(plan, judge, caller, watch)]
+    left = [pair for pair in plan.pairs if pair.id not in plan.known]
+    both = plan.orders == "both"
     items = panel_preferences(
         annotation_frame(verdicts),
         [pair.id for pair in left],
         panel.names,
         aggregate=panel.aggregate,
         weights=panel.weights,
-        n_orders=n_orders,
-        assigned=panel.assignment([pair.instruction for pair in left], seed),
+        n_orders=[2 if judge.sees_order and both else 1 for judge in panel.judges],
+        assigned=panel.assignment([pair.instruction for pair in left], plan.seed),
     )
-    place = {pair.id: n for n, pair in enumerate(left)}
-    labels, votes_on = items["preference"].to_numpy(float), items[panel.names].to_numpy(float)
-    made = []
-    for pair in pairs:
-        if pair.id in coined:
-            label, votes = coined[pair.id], {COIN: coined[pair.id]}
-        else:
-            label = float(labels[place[pair.id]])
-            each = zip(panel.names, votes_on[place[pair.id]], strict=True)
-            votes = {name: float(vote) for name, vote in each if not math.isnan(vote)}
+    labels = dict(plan.known)
+    for name, label, *votes in items[["comparison_id", "preference", *panel.names]].to_numpy():
         if not math.isnan(label):
-            made.append(
-                Preference(
-                    id=pair.id,
-                    messages=pair.instruction.messages,
-                    output_1=pair.output_1,
-                    output_2=pair.output_2,
-                    preference=label,
-                    annotators=votes,
-                )
-            )
-    errors: dict[str, int] = {}
-    for verdict in verdicts:
-        if verdict.preference is None:
-            reason = verdict.error or "no verdict"
-            errors[reason] = errors.get(reason, 0) + 1
-    return Annotated(tuple(made), len(pairs), errors)
+            each = zip(panel.names, votes, strict=True)
+            labels[name] = label, {judge: float(v) for judge, v in each if not math.isnan(v)}
+    made = (
+        Preference(
+            id=pair.id,
+            messages=pair.instruction.messages,
+            output_1=pair.output_1,
+            output_2=pair.output_2,
+            preference=float(labels[pair.id][0]),
+            annotators=labels[pair.id][1],
+        )
+        for pair in plan.pairs
+        if pair.id in labels
+    )
+    errors = Counter(a.error or "no verdict" for a in verdicts if a.preference is None)
+    return Annotated(tuple(made), len(plan.pairs), errors)
+
+
+def _verdicts(plan: Plan, name: str, caller: Caller, watch: Watch) -> list[Annotation]:
+    judge = next(judge for judge in plan.panel.judges if judge.name == name)
+    shown = plan.shown[name]
+    judged = annotate(judge, shown, caller, Task(judge=name, purpose="annotate"))
+    return [a for a, _ in watch.track(judged, len(shown), f"judging ({name})")]
 
 
 def write_preferences(path: Path, preferences: Iterable[Preference]) -> None:
     """Write prefs.jsonl, in one step."""
     write_atomic(path, "".join(to_line(preference) + "\n" for preference in preferences))
-
-
-def _coin(pair: Comparison, flip: float, seed: int) -> float | None:
-    """The label of a fair coin with probability 2p, else None."""
-    if stable_fraction(seed, "flip", pair.digest) >= 2 * flip:
-        return None
-    return float(stable_fraction(seed, "coin", pair.digest) < 0.5)
-
-
-def _verdicts(
-    pairs: Sequence[Comparison],
-    panel: Panel,
-    caller: Caller,
-    orders: Orders,
-    seed: int,
-    watch: Watch,
-) -> list[Annotation]:
-    """Every judge's verdicts on the pairs that are its own to judge."""
-    of: dict[str, list[Comparison]] = {name: [] for name in panel.names}
-    for pair in pairs:
-        for judge in panel.assigned(pair.instruction, seed):
-            of[judge.name].append(pair)
-    found: list[list[Annotation]] = []
-    for judge in panel.judges:
-        shown = presentations(judge, of[judge.name], orders, seed)
-        judged = annotate(judge, shown, caller, Task(judge=judge.name, purpose="annotate"))
-        kept = [a for a, _ in watch.track(judged, len(shown), f"judging ({judge.name})")]
-        found.append(kept)
-    return list(itertools.chain.from_iterable(found))

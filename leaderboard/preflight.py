@@ -8,7 +8,8 @@ the cache like any other, and a judge whose replies are all there is not asked.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from judges.asking import CUT, LLMJudge
@@ -38,6 +39,18 @@ SET_UP_FAULTS = {CUT: "max_tokens", NOT_JSON: "form", NO_LOGPROBS: "kind", NO_LA
 that has to do with it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What a judge behind a server is tried with, and where its settings stand."""
+
+    shown: Shown
+    longest: Shown
+    """It must fit into the model's window."""
+    task: Task
+    where: Callable[[str], str]
+    """Parameter → its place, for a complaint."""
+
+
 def llm_judges(board: Board) -> list[LLMJudge]:
     """The judges of a board that ask a language model."""
     return [judge for judge in board.panel.judges if isinstance(judge, LLMJudge)]
@@ -51,7 +64,7 @@ def check_before_answers(
     """
     check_disk(board)
     judges = llm_judges(board) if is_judged else []
-    _check_reach(board, judges, caller)
+    check_reach(judges, caller, board)
     if model.is_remote:
         caller.remote(model)
         _check_price(model, caller)
@@ -70,12 +83,12 @@ def check_needed_judges(
     work: Sequence[tuple[Row, Sequence[Comparison]]],
     caller: Caller,
     watch: Watch,
-) -> None:
+) -> list[LLMJudge]:
     """Check the judges that have something left to judge in these rows, unless all replies are in
-    the cache; and tell what the calls will cost."""
+    the cache; and tell what the calls will cost. Gives these judges."""
     judges = llm_judges(board)
     if not judges:
-        return
+        return []
     check_disk(board)
     held = [(held_verdicts(of, pairs), pairs, excluded(board, of)) for of, pairs in work]
     costs, needed = [], []
@@ -91,11 +104,11 @@ def check_needed_judges(
             needed.append(judge)
         if n_left and judge.spec.is_remote:
             n_stored = len(requests) - n_left
-            prices = caller.price_table
+            prices, tokens, batch = caller.price_table, judge.reply_tokens, caller.batch
             costs.append(
-                estimate(judge.name, judge.spec, requests, judge.reply_tokens, prices, n_stored)
+                estimate(judge.name, judge.spec, requests, tokens, prices, n_stored, batch=batch)
             )
-    _check_reach(board, needed, caller)
+    check_reach(needed, caller, board)
     if costs:
         n_calls = sum(of.n_calls for of in costs)
         watch.note(
@@ -106,6 +119,7 @@ def check_needed_judges(
         watch.note(f"that is more than is left of the budget of {dollars(most)}")
     for judge in needed:
         check_judge(board, judge, caller, watch)
+    return needed
 
 
 def check_disk(board: Board) -> None:
@@ -118,31 +132,42 @@ def check_disk(board: Board) -> None:
 
 
 def check_judge(board: Board, judge: LLMJudge, caller: Caller, watch: Watch) -> bool:
-    """Ask a judge behind a server one question of the board's own, once for every Caller.
+    """Ask a judge behind a server one question of the board's own, once for every Caller: as
+    `try_judge`, and the complaints name the line of panel.toml."""
+    if not judge.spec.is_remote:
+        _check_local(board, judge)
+        return True
+    trial = Trial(
+        probe(board, judge)[0],
+        _longest(board, judge),
+        Task(board.name, "", judge.name, "probe", results_folder(board)),
+        lambda parameter: _line(board, judge, parameter),
+    )
+    return try_judge(judge, trial, caller, watch)
+
+
+def try_judge(judge: LLMJudge, trial: Trial, caller: Caller, watch: Watch) -> bool:
+    """Ask a judge behind a server one question, once for every Caller.
 
     False where its server failed in a way that can pass. Raises UserError that says what is wrong
-    and where: the key's name, the server, the line of panel.toml that holds a parameter that the
-    server refuses, a window that is too small for the longest comparison, log-probabilities that
-    do not come, a form that the server does not obey.
+    and where: the key's name, the server, a parameter that the server refuses, a window that is too
+    small for the longest comparison, log-probabilities that do not come, a form that the server
+    does not obey.
     """
     key = f"{judge.spec.key} {digest(judge.identity())}"
     if key in caller.checked:
         return True
-    if not judge.spec.is_remote:
-        _check_local(board, judge)
-        caller.checked.add(key)
-        return True
     try:
         context = _note_facts(f"judge {judge.name}: {judge.model}", judge.spec, caller, watch)
-        _check_window(board, judge, context)
-        verdict = _probe(board, judge, caller)
+        _check_window(judge, trial.longest, context)
+        verdict = _probe(judge, trial, caller)
     except ParameterRefused as error:
-        raise UserError(f"{_line(board, judge, error.parameter)}: {error}") from None
+        raise UserError(f"{trial.where(error.parameter)}: {error}") from None
     except UserError as error:
         raise UserError(f"judge {judge.name}: {error}") from None
     if verdict.error in SET_UP_FAULTS:
         raise UserError(
-            f"{_line(board, judge, SET_UP_FAULTS[verdict.error])}: its first reply cannot be read: "
+            f"{trial.where(SET_UP_FAULTS[verdict.error])}: its first reply cannot be read: "
             f"{verdict.error}. Nothing else has been asked yet"
         )
     if not verdict.calls:
@@ -196,7 +221,7 @@ def _check_local(board: Board, judge: LLMJudge) -> None:
         )
 
 
-def _check_reach(board: Board, judges: Sequence[LLMJudge], caller: Caller) -> None:
+def check_reach(judges: Sequence[LLMJudge], caller: Caller, board: Board | None = None) -> None:
     """Raises UserError where a judge behind a server has no key or no address, or no price where
     there is a budget; calls nobody."""
     for judge in judges:
@@ -206,7 +231,8 @@ def _check_reach(board: Board, judges: Sequence[LLMJudge], caller: Caller) -> No
             caller.remote(judge.spec)
             _check_price(judge.spec, caller)
         except UserError as error:
-            raise UserError(f"judge {judge.name}: {error}{_ways_out(board, error)}") from None
+            ways_out = "" if board is None else _ways_out(board, error)
+            raise UserError(f"judge {judge.name}: {error}{ways_out}") from None
 
 
 def _check_price(spec: ModelSpec, caller: Caller) -> None:
@@ -222,22 +248,17 @@ def _note_facts(who: str, spec: ModelSpec, caller: Caller, watch: Watch) -> int 
     return told.context or known.context
 
 
-def _probe(board: Board, judge: LLMJudge, caller: Caller) -> Verdict:
-    shown = probe(board, judge)
-    task = Task(board.name, "", judge.name, "probe", results_folder(board))
+def _probe(judge: LLMJudge, trial: Trial, caller: Caller) -> Verdict:
     n_calls = caller.n_calls
-    (verdict,) = judge.judge(shown, caller, task)
+    (verdict,) = judge.judge([trial.shown], caller, trial.task)
     # What could not be read once may be mended since.
     if verdict.error in SET_UP_FAULTS and caller.n_calls == n_calls:
-        (verdict,) = judge.judge(shown, caller, task, fresh=True)
+        (verdict,) = judge.judge([trial.shown], caller, trial.task, fresh=True)
     return verdict
 
 
-def _check_window(board: Board, judge: LLMJudge, window: int | None) -> None:
-    """Raises UserError where the longest comparison of references cannot fit, at the fewest tokens
-    that it can have."""
-    if window is None:
-        return
+def _longest(board: Board, judge: LLMJudge) -> Shown:
+    """The longest comparison of references."""
     longest = max(board.instructions, key=lambda i: _length(i, board.references))
     names = board.settings.references
     texts = [board.references[name][longest.id].text for name in (names[0], names[-1])]
@@ -245,19 +266,24 @@ def _check_window(board: Board, judge: LLMJudge, window: int | None) -> None:
         id="longest",
         instruction=longest,
         output_1=texts[0],
-        output_2=texts[1],
+        output_2=f"{texts[1]} …",  # about two equal texts nobody is asked
         generator_1="",
         generator_2="",
     )
-    requests = judge.requests(Shown(pair, "original" if judge.sees_order else "none"))
+    return Shown(pair, "original" if judge.sees_order else "none")
+
+
+def _check_window(judge: LLMJudge, longest: Shown, window: int | None) -> None:
+    """Raises UserError where the longest comparison cannot fit, at the fewest tokens that it can
+    have."""
     needed = max(
         sum(len(turn.content) for turn in request.messages) / CHARACTERS_PER_TOKEN[0]
-        for request in requests
+        for request in judge.requests(longest)
     ) + (judge.max_tokens or 0)
-    if needed > window:
+    if window is not None and needed > window:
         raise UserError(
             f"{judge.model} takes {window} tokens, and the comparison of instruction "
-            f"{longest.id!r} needs {needed:.0f} at least"
+            f"{longest.instruction.id!r} needs {needed:.0f} at least"
         )
 
 

@@ -45,7 +45,6 @@ _HEADERS = {
     "lc_alpaca_eval": "lc_alpaca_eval",
 }
 _NUMBERS = re.compile(r"[-+−±–.,/$%<†*\d\s\[\]…]*")
-KIN = "among the judges is the model itself, or one of its family"
 CHOICES = tuple(dict.fromkeys([*SHOWN, "judged", "bounds", *COLUMNS]))
 GUARDED = "nearly all answers are the same text, so that length control may not raise the win rate"
 
@@ -108,19 +107,19 @@ def render(board: Board, rows: pd.DataFrame, columns: Sequence[str], form: Forma
     guarded = _guarded(board, rows) if "lc_joint" in chosen else []
     kin = dict(zip(rows["model"], rows["self_judging"], strict=True)) if "model" in chosen else {}
     for cells, model in zip(body, rows["model"], strict=True):
-        if model in guarded:
-            cells[chosen.index("lc_joint")] += "*"
-        if kin.get(model):
-            cells[chosen.index("model")] += " ‡"
+        marked = {"lc_joint": "*" * (model in guarded), "model": " ‡" * bool(kin.get(model))}
+        for column in {*marked} & {*chosen}:
+            cells[chosen.index(column)] += marked[column]
     notes = {"*": f"{', '.join(guarded)}: {GUARDED}"} if guarded else {}
-    if named := [f"{model} ({judges})" for model, judges in kin.items() if judges]:
-        notes["‡"] = f"{KIN}: {', '.join(named)}; {told(board.settings.self_judging)}"
+    if named := ", ".join(f"{model} ({judges})" for model, judges in kin.items() if judges):
+        rule = told(board.settings.self_judging)
+        notes["‡"] = f"a judge of its own or of its family: {named}; {rule}"
     if form == "latex":
         below = "".join(f" {tex(mark)}~{tex(note)}." for mark, note in notes.items())
         return emit(headers, body, form, caption(board) + below)
-    # Without the empty line it would be a row of a Markdown table.
-    said = "".join(f"\n\n{printable(f'{mark} {note}')}" for mark, note in notes.items())
-    return emit(headers, body, form, "") + said
+    # Without the empty line a note would be a row of a Markdown table.
+    said = [printable(f"{mark} {note}") for mark, note in notes.items()]
+    return "\n\n".join([emit(headers, body, form, ""), *said])
 
 
 def _guarded(board: Board, rows: pd.DataFrame) -> list[str]:

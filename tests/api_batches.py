@@ -10,7 +10,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -95,7 +95,7 @@ class Batches:
     def _make(self, wire: Wire, bodies: dict[str, Any], metadata: dict[str, str]) -> Made:
         prefix = "batch" if wire == "openai" else "msgbatch"
         name = f"{prefix}_{len(self.made):04d}"
-        asked = {name: _asked(wire, body) for name, body in bodies.items()}
+        asked = {key: _asked(wire, body) for key, body in bodies.items()}
         self.made.append(Made(name, wire, asked, time.time(), metadata))
         return self.made[-1]
 
@@ -193,7 +193,7 @@ class Batches:
                     error = {"code": "batch_expired", "message": "it took too long"}
                     bad.append({**line, "response": None, "error": error})
                 continue
-            given = self.behaviour(asked)
+            given = self.behaviour(replace(asked))
             is_good = isinstance(given, Reply)
             body = openai_reply(asked, given) if is_good else error_body("openai", given)
             status = 200 if is_good else given.status
@@ -264,7 +264,7 @@ class Batches:
         for name, asked in reversed(batch.asked.items()):
             result: dict[str, Any] = {"type": {"cancelled": "canceled"}.get(self.end, self.end)}
             if self._is_reached(batch, name):
-                given = self.behaviour(asked)
+                given = self.behaviour(replace(asked))
                 if isinstance(given, Reply):
                     result = {"type": "succeeded", "message": anthropic_reply(asked, given)}
                 else:

@@ -152,7 +152,7 @@ class ApiServer:
         self.behaviour = behaviour or answer
         self.batches = batches
         if batches is not None:
-            batches.behaviour = lambda asked: self.behaviour(asked)
+            batches.behaviour = self._behave
         self.models = models
         self.latency = latency
         self.keep = keep
@@ -164,6 +164,9 @@ class ApiServer:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._stopped = asyncio.Event()
+
+    def _behave(self, asked: Asked) -> Reply | Fault:
+        return self.behaviour(asked)
 
     @property
     def url(self) -> str:

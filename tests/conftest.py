@@ -13,7 +13,7 @@ from typing import Any
 
 import hypothesis
 import pytest
-from servers import api_keys, serve, serve_process  # noqa: F401
+from servers import api_keys, no_waits, serve, serve_process  # noqa: F401
 from tiny_model import make_lora_adapter, make_tiny_llama
 
 from judges.backends.base import Completion, Request

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from conftest import TOY, make_board, toy_instructions, write_rows
 
 from judges.schema import Instruction
@@ -21,7 +21,9 @@ FIRST_TEXTS = replace(TOY, orders="fixed", control_items=4)
 """One order, and controls on four instructions."""
 
 
-def judge_at(server: ApiServer, name: str = "gpt", wire: str = "openai", **own: Any) -> dict[str, Any]:
+def judge_at(
+    server: ApiServer, name: str = "gpt", wire: str = "openai", **own: Any
+) -> dict[str, Any]:
     """The table of a judge behind a server; `wire` is the provider."""
     return {
         "kind": "pairwise",
@@ -52,7 +54,9 @@ def own_answers(path: Path, n: int = 12) -> Path:
     )
 
 
-def set_prices(folder: Path, **dollars: tuple[float, float] | float) -> None:
+def set_prices(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, **dollars: tuple[float, float] | float
+) -> None:
     """The user's prices.toml: provider__name → dollars per million tokens of input and output."""
     lines = []
     for name, price in dollars.items():
@@ -61,7 +65,7 @@ def set_prices(folder: Path, **dollars: tuple[float, float] | float) -> None:
         lines.append(f'[[models]]\nmodel = "{model}"\ninput = {read}\noutput = {written}\n')
     folder.mkdir(exist_ok=True)
     (folder / "prices.toml").write_text("".join(lines))
-    os.environ["HERDBOOK_PRICES"] = str(folder / "prices.toml")
+    monkeypatch.setenv("HERDBOOK_PRICES", str(folder / "prices.toml"))
 
 
 def bodies(server: ApiServer) -> Counter[bytes]:

@@ -62,6 +62,13 @@ def api_keys(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name.lower(), raising=False)
 
 
+@pytest.fixture
+def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The waits between retries are left out."""
+    monkeypatch.setattr("judges.backends.calls.backoff", lambda failures: 0.01)
+    monkeypatch.setattr("judges.backends.limiter.backoff", lambda failures: 0.01)
+
+
 def spec_of(provider: str, server: ApiServer | str, name: str = "m", **settings: Any) -> ModelSpec:
     """A model at a server, or at an address."""
     address = server if isinstance(server, str) else server.url

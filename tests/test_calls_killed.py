@@ -124,13 +124,6 @@ def test_nearly_all_that_arrived_is_stored(serve, tmp_path):
     assert len(stored(server.url)) == 100
 
 
-@pytest.fixture
-def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The waits between retries are left out."""
-    monkeypatch.setattr("judges.backends.calls.backoff", lambda failures: 0.01)
-    monkeypatch.setattr("judges.backends.limiter.backoff", lambda failures: 0.01)
-
-
 def test_every_fifth_call_fails_and_all_are_there(serve, no_waits):
     server = serve(failing(0.2, 1, echo))
     done = replies(server.url)

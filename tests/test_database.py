@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -150,10 +151,27 @@ def test_rows_are_written_together_or_not_at_all(database):
     assert database.read(SELECT) == [(VERSION,)]
 
 
+def test_what_is_done_together_is_one_step(database):
+    with database.together():
+        database.write(INSERT, [(-1,)])
+        assert database.read(SELECT) == [(-1,), (VERSION,)]
+        with ThreadPoolExecutor() as others:
+            assert others.submit(database.read, SELECT).result() == [(VERSION,)]
+    with pytest.raises(ZeroDivisionError):
+        fail_behind_a_write(database)
+    assert database.read(SELECT) == [(-1,), (VERSION,)]
+
+
+def fail_behind_a_write(database: Database) -> None:
+    with database.together():
+        database.write(INSERT, [(-2,)])
+        raise ZeroDivisionError
+
+
 def test_text_that_no_database_can_hold_is_replaced(database):
     database.write(
-        "INSERT INTO herdbook_batches VALUES (?, ?, ?, ?, ?, ?)",
-        [("a\0b", "half \ud83d pair", "whole 🐄", "", "", "[]")],
+        "INSERT INTO herdbook_batches VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [("a\0b", "half \ud83d pair", "whole 🐄", "", "", "", 1, "", "")],
     )
     assert database.read("SELECT id, provider, url FROM herdbook_batches") == [
         ("ab", "half ? pair", "whole 🐄")

@@ -11,10 +11,13 @@ from typing import Any
 from conftest import (
     files_of,
     good_answers,
+    make_board,
     read_json,
+    read_lines,
     write_answers,
 )
 
+from judges.backends.base import Completion
 from judges.schema import Annotation, Instruction, Output
 from leaderboard.results import Manifest, ModelInfo
 from leaderboard.standings import COLUMNS
@@ -68,9 +71,31 @@ def test_summary_json_has_the_documented_keys(evaluate, results, tmp_path):
         assert found == documented("summary.json")
 
 
+def test_the_transcripts_of_a_judge_that_asks_a_model(leaderboard, tmp_path):
+    judge = {"kind": "pairwise", "name": "own", "model": "fake/judge"}
+    board = make_board(tmp_path / "results" / "toy", 3, {"judges": [judge]})
+    file = write_answers(tmp_path / "good.jsonl", good_answers(3))
+    leaderboard("eval", file, "--board", "toy", "--results", tmp_path / "results")
+    lines = read_lines(board.path / "good/transcripts.jsonl")
+    assert len(lines) == 6
+    for line in lines:
+        assert list(line) == documented("Lines of transcripts.jsonl")
+        assert all(set(call) <= set(call_fields()) for call in line["calls"])
+
+
+def call_fields() -> list[str]:
+    """The fields of a reply that are named in the line about `calls`."""
+    text = FILES_DOC.read_text(encoding="utf-8")
+    (line,) = re.findall(r"^\| `calls` \| (every .*)$", text, re.M)
+    named = re.findall(r"`([^`]+)`", line)
+    assert set(named) == fields_of(Completion)
+    return named
+
+
 def test_board_and_panel_toml_have_the_documented_keys(results):
     table = tomllib.loads((results / "toy" / "board.toml").read_text("utf-8"))
     optional = {"generation.top_p", "generation.top_k", "generation.repetition_penalty"}
+    optional |= {"control_items", "max_cost_usd"}
     found = set()
     for key, value in table.items():
         inner = [f"{key}.{k}" for k in value] if isinstance(value, dict) else [key]

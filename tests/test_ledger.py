@@ -109,29 +109,71 @@ def batch(name: str, **changes: Any) -> Batch:
         "id": name,
         "provider": "openai",
         "url": "https://api.openai.com/v1",
-        "state": "submitted",
+        "model": "m",
+        "requests": 2,
         "created": "2026-08-03T12:00:00+00:00",
-        "keys": ("k1", "k2"),
+        "until": "2026-08-03T12:01:00+00:00",
     }
     return Batch(**{**fields, **changes})
 
 
-def test_a_batch_is_found_again_and_changes_its_state(database):
+def test_a_request_is_in_one_batch_at_most(database):
     store = BatchStore(database)
-    assert store.get("b1") is None
-    assert store.list() == ()
-    store.put(batch("b2"))
-    store.put(batch("b1", created="2026-08-04T12:00:00+00:00", keys=()))
-    assert store.get("b2") == batch("b2")
-    assert [b.id for b in store.list()] == ["b2", "b1"]
-    store.update("b2", "done")
-    assert store.get("b2") == batch("b2", state="done")
-    assert [b.id for b in store.list("submitted")] == ["b1"]
-    assert store.list("failed") == ()
+    assert not store.is_any_open()
+    assert store.claim(batch("a"), ["k1", "k2"]) == {"k1", "k2"}
+    assert store.claim(batch("b"), ["k2", "k3"]) == {"k3"}
+    assert store.holding(["k1", "k2", "k3", "k4"]) == {"k1": "a", "k2": "a", "k3": "b"}
+    assert store.is_any_open()
+    store.end("a", "dropped", "intent")
+    assert store.claim(batch("c"), ["k1", "k2"]) == {"k1", "k2"}
+    assert [(b.id, b.state) for b in store.list()] == [
+        ("a", "dropped"), ("b", "intent"), ("c", "intent"),
+    ]  # fmt: skip
 
 
-def test_a_batch_is_not_stored_twice(database):
+def test_more_keys_than_a_query_takes(database):
+    store, keys = BatchStore(database), [f"{n:064d}" for n in range(2000)]
+    assert store.claim(batch("a"), keys) == set(keys)
+    assert set(store.holding(keys)) == store.keys("a") == set(keys)
+    with store.settling("a", keys[:1500]) as ours:
+        assert ours == set(keys[:1500])
+    assert store.keys("a") == set(keys[1500:])
+
+
+def test_what_is_taken_out_is_taken_once_and_with_what_is_stored(database):
+    store, ledger = BatchStore(database), Ledger(database)
+    store.claim(batch("a"), ["k1", "k2"])
+    with (
+        pytest.raises(Exception, match=r"NOT NULL|not-null|null value"),
+        store.settling("a", ["k1"]),
+    ):
+        ledger.record([entry(), entry(board=None)])
+    assert (store.keys("a"), ledger.spending()) == ({"k1", "k2"}, [])
+    with store.settling("a", ["k1"]) as ours:
+        ledger.record([entry()])
+    assert (ours, store.keys("a"), len(ledger.spending())) == ({"k1"}, {"k2"}, 1)
+    with store.settling("a", ["k1", "k2"]) as ours:
+        assert ours == {"k2"}
+
+
+def test_the_states_of_a_batch(database):
     store = BatchStore(database)
-    store.put(batch("b"))
-    store.put(batch("b", state="again"))
-    assert store.list() == (batch("b"),)
+    store.claim(batch("a"), ["k1"])
+    store.opened("a", "found", for_certain=False)
+    store.opened("a", "found too", for_certain=False)
+    assert store.get("a") == batch("a", state="open", remote="found")
+    store.opened("a", "told", for_certain=True)
+    assert store.get("a") == batch("a", state="open", remote="told")
+    store.end("a", "dropped", "intent")  # too late: it is open
+    assert store.keys("a") == {"k1"}
+    store.mistaken("a")
+    assert store.get("a") == batch("a")
+    store.opened("a", "told", for_certain=True)
+    store.finish("a")  # a result is still to be taken
+    assert [b.id for b in store.list("open")] == ["a"]
+    with store.settling("a", ["k1"]):
+        pass
+    store.finish("a")
+    assert [b.id for b in store.list("done")] == ["a"]
+    assert store.get("b") is None
+    assert not store.is_any_open()

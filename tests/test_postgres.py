@@ -11,6 +11,8 @@ import pytest
 import test_cache
 import test_database
 import test_ledger
+from batching import assert_paid_once, own_files, server  # noqa: F401
+from test_batches_resumed import start
 from test_database import INSERT, SELECT, four_writers
 
 from judges.database import VERSION, Database, open_database
@@ -55,10 +57,13 @@ test_a_board_a_folder_and_a_time_are_picked_out = (
 test_entries_are_written_together_or_not_at_all = (
     test_ledger.test_entries_are_written_together_or_not_at_all
 )
-test_a_batch_is_found_again_and_changes_its_state = (
-    test_ledger.test_a_batch_is_found_again_and_changes_its_state
+test_a_request_is_in_one_batch_at_most = test_ledger.test_a_request_is_in_one_batch_at_most
+test_more_keys_than_a_query_takes = test_ledger.test_more_keys_than_a_query_takes
+test_what_is_taken_out_is_taken_once_and_with_what_is_stored = (
+    test_ledger.test_what_is_taken_out_is_taken_once_and_with_what_is_stored
 )
-test_a_batch_is_not_stored_twice = test_ledger.test_a_batch_is_not_stored_twice
+test_the_states_of_a_batch = test_ledger.test_the_states_of_a_batch
+test_what_is_done_together_is_one_step = test_database.test_what_is_done_together_is_one_step
 test_text_that_no_database_can_hold_is_replaced = (
     test_database.test_text_that_no_database_can_hold_is_replaced
 )
@@ -88,6 +93,17 @@ def test_a_connection_that_the_server_ended_is_made_anew(database):
             "WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
         )
     assert database.read(SELECT) == [(VERSION,)]
+
+
+@pytest.mark.usefixtures("database", "own_files")
+def test_processes_share_a_batch(server, monkeypatch, tmp_path: Path):  # noqa: F811
+    monkeypatch.setenv("HERDBOOK_DATABASE", URL)
+    server.batches.polls = 6
+    files = [tmp_path / f"{k}.json" for k in range(3)]
+    processes = [start("anthropic", server, file) for file in files]
+    assert [process.wait(120) for process in processes] == [0, 0, 0]
+    assert len({file.read_bytes() for file in files}) == 1
+    assert_paid_once(server)
 
 
 @pytest.mark.parametrize("change", [("@/postgres", "wrong@/postgres"), ("/postgres?", "/absent?")])

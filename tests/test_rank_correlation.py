@@ -57,6 +57,37 @@ def test_exchanging_the_two_changes_nothing_and_turning_one_turns_the_sign(seed)
     assert turned.low == pytest.approx(-found.high)
 
 
+@pytest.mark.parametrize(
+    ("n_models", "n", "spread", "apart", "least"),
+    [
+        (6, 100, 0.1, 0.02, 0.9),
+        (10, 200, 0.05, 0.0, 0.75),
+        (20, 800, 0.1, 0.1, 0.9),
+        (8, 200, 0.1, 0.3, 0.9),
+    ],
+)
+def test_the_interval_holds_the_rank_correlation_of_all_instructions(
+    n_models, n, spread, apart, least
+):
+    rng = np.random.default_rng(4)
+    covered, rounds = 0, 80
+    for _ in range(rounds):
+        quality = 0.5 + spread * rng.standard_normal(n_models)
+        other = np.clip(quality + apart * rng.standard_normal(n_models), 0, 1)
+        one = (rng.random((n_models, n)) < quality[:, None]).astype(float)
+        # Two judges that agree on six items of ten, and draw their own verdict on the rest.
+        drawn = (rng.random((n_models, n)) < other[:, None]).astype(float)
+        two = np.where(rng.random((n_models, n)) < 0.6, one, drawn)
+        found = rank_correlation(one, two, n_rounds=200)
+        assert found is not None
+        truth = spearmanr(
+            np.clip(quality, 0, 1), 0.6 * np.clip(quality, 0, 1) + 0.4 * other
+        ).statistic
+        covered += found.low - 1e-9 <= truth <= found.high + 1e-9
+        assert found.low <= found.spearman <= found.high
+    assert covered / rounds >= least
+
+
 def test_nothing_is_ranked():
     assert rank_correlation(scores(2, 9, 0.1, 0), scores(2, 9, 0.1, 1)) is None
     assert rank_correlation(np.full((4, 9), 0.5), scores(4, 9, 0.1, 1)) is None

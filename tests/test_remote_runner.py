@@ -254,6 +254,19 @@ def test_one_call_tells_whether_a_server_is_still_given_up(runner):
     assert not failures(ask(of, server, 100))
 
 
+def test_one_request_that_fails_to_the_end_gives_its_server_up(runner):
+    """So that whoever comes next does not spend the same patience on it once more."""
+    server, of = Server(lambda *_: broken()), runner()
+    ask(of, server, 1)
+    waited = took(of)
+    server.log.clear()
+    assert failures(ask(of, server, 805)) == ["server error (500)"] * 805
+    assert len(server.log) == 1
+    assert took(of) < waited + 1
+    server.behave = lambda request, *_: "yes"
+    assert not failures(ask(of, server, 805))
+
+
 # ------------------------------------------------------------------------------- cut off
 def test_an_error_of_the_user_comes_behind_what_was_under_way(runner):
     server = Server(

@@ -135,7 +135,7 @@ def test_flagged_votes_count_and_are_told(tmp_path, leaderboard):
     shown = leaderboard("show", "toy", "--results", results).out
     assert "judge ‡" in shown
     assert "base ‡" not in shown
-    assert "is the model itself, or one of its family: judge (fake); their votes count" in shown
+    assert "a judge of its own or of its family: judge (fake); their votes count" in shown
     tex = leaderboard("show", "toy", "--results", results, "--format", "latex").out
     assert r"judge \ddag{}" in tex
     page = board_report(load_board("toy", results))

@@ -267,6 +267,8 @@ class Calls:
         else:
             limiter.cancelled()
         is_last = call.retries >= retries or not is_soon or not failed.retry
+        if is_last and failed.retry and is_soon and not (self._waiting or self._pending):
+            limiter.exhausted(retries)
         if is_last or limiter.is_given_up or self._stopped is not None:
             self._finish(call, Failure(failed.reason))
             if limiter.is_given_up:

@@ -97,11 +97,17 @@ class Limiter:
         if cuts == self.cuts:
             self.cuts += 1
             self.allowed = max(1.0, self.allowed * _CUT)
-            after = max(after or 0.0, backoff(self._cuts_in_a_row))
+            if not self.is_given_up:  # else a single call asks whether it is well again
+                after = max(after or 0.0, backoff(self._cuts_in_a_row))
             self._cuts_in_a_row += 1
         if after is not None:
             self.open_at = max(self.open_at, self.now() + after)
         self.is_given_up |= self._cuts_in_a_row > patience and self.in_flight == 0
+
+    def exhausted(self, patience: int) -> None:
+        """The last request of a consumer has failed for the last time: without a completion since
+        its first attempt, and with nothing else under way, the server is given up."""
+        self.is_given_up |= self._failures_in_a_row > patience and self.in_flight == 0
 
 
 def backoff(failures: int) -> float:

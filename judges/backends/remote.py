@@ -259,14 +259,6 @@ def http_client(spec: ModelSpec, sdk: ModuleType) -> Any:
     """Connections without a limit of their own: how many calls run at once is the runner's."""
     import httpx2
 
-    address = urlsplit(spec.url or "")
-    if address.scheme not in ("http", "https") or not address.hostname or address.query:
-        raise UserError(f"{spec.spec}: {spec.url!r} is no address (http://HOST:PORT/v1, say)")
-    if address.username or address.password:
-        raise UserError(
-            f"{spec.spec}: its base_url holds a name or a password. Put the key into an "
-            "environment variable and name that in api_key_env"
-        )
     return sdk.DefaultAioHttpClient(
         limits=httpx2.Limits(max_connections=0, keepalive_expiry=4.0),  # 0: aiohttp's "no limit"
         timeout=httpx2.Timeout(None, connect=_CONNECT_S),  # the runner times the rest
@@ -275,7 +267,8 @@ def http_client(spec: ModelSpec, sdk: ModuleType) -> Any:
 
 
 def check(spec: ModelSpec, package: str) -> None:
-    """Raises UserError where a package is not installed, or the model is given what it cannot use."""
+    """Raises UserError where a package is not installed, the address is none, or the model is given
+    what it cannot use."""
     for name in (package, "aiohttp"):
         if find_spec(name) is None:
             raise MissingExtraError(name, "api")
@@ -284,6 +277,20 @@ def check(spec: ModelSpec, package: str) -> None:
             f"{spec.spec}: {min(spec.args)!r} in args: those are for models in this process. What "
             "a server is to be told goes into extra"
         )
+    url = spec.url or ""
+    try:
+        address = urlsplit(url)
+        is_address = address.scheme in ("http", "https") and address.hostname and not address.query
+        is_address = is_address and address.port != 0
+    except ValueError:
+        is_address = False
+    if "@" in url:
+        raise UserError(
+            f"{spec.spec}: its base_url holds a name or a password. Put the key into an "
+            "environment variable and name that in api_key_env"
+        )
+    if not is_address:
+        raise UserError(f"{spec.spec}: {url!r} is no address (http://HOST:PORT/v1, say)")
 
 
 def add_extra(body: dict[str, Any], extra: Mapping[str, Any], spec: ModelSpec) -> None:

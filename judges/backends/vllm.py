@@ -236,6 +236,7 @@ def _start(checkpoint: Checkpoint, given: Mapping[str, Any]) -> Any:
             tokenizer=str(checkpoint.tokenizer),
             trust_remote_code=False,
             load_format="safetensors",
+            use_tqdm_on_load=False,
             **lora,
             **given,
         )

@@ -15,9 +15,18 @@ from judges.errors import UserError
 from judges.reading import printable
 from leaderboard.commands.console import Console
 from leaderboard.commands.flags import shown
+from leaderboard.dry_run import describe_dry_run
 from leaderboard.estimate import spent
 from leaderboard.file_comparison import find_panel
-from leaderboard.preferences import COIN, annotate_pairs, read_pairs, write_preferences
+from leaderboard.preferences import (
+    COIN,
+    annotate_pairs,
+    check_plan,
+    estimates,
+    plan_annotation,
+    read_pairs,
+    write_preferences,
+)
 from leaderboard.summary import MIN_COVERAGE
 
 
@@ -30,7 +39,7 @@ class Annotate:
     and with `output_1` and `output_2`."""
     panel: Annotated[str, shown("PANEL|JUDGE")]
     """Who judges: a packaged panel, a panel file, or a judge like pairwise/openai/NAME."""
-    out: Annotated[Path, shown("FILE")] = Path("prefs.jsonl")
+    out: Annotated[Path, shown("FILE.jsonl")] = Path("prefs.jsonl")
     """Where the preferences go."""
     judge_model: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], shown("[SLOT=]MODEL")] = ()
     """The models of a panel that leaves them open; repeatable."""
@@ -44,35 +53,52 @@ class Annotate:
     """Of all draws: orders, judges, coins, pairs."""
     max_cost: Annotated[float | None, shown("USD")] = None
     """Stop when so much is spent; what was paid for is kept."""
+    batch: Annotated[bool, shown("")] = False
+    """Ask by the providers' batch services: half the price, up to a day."""
+    dry_run: Annotated[bool, shown("")] = False
+    """Print the calls that this run would make, and their cost, and ask nothing."""
     overwrite: Annotated[bool, shown("")] = False
     """Replace the file that is there."""
 
     def run(self) -> Literal[0, 3, 4]:
-        if self.out.exists() and not self.overwrite:
-            raise UserError(f"{self.out} is there already; give another --out, or --overwrite")
-        if not self.out.resolve().parent.is_dir():
-            raise UserError(f"{self.out}: there is no folder {self.out.resolve().parent}")
-        panel = find_panel(self.panel, self.judge_model)
-        pairs = read_pairs(self.pairs, multi=self.multi, seed=self.seed)
-        with Caller.default(max_cost_usd=self.max_cost) as caller:
-            found = annotate_pairs(
-                pairs,
-                panel,
-                caller,
-                flip=self.flip,
-                orders=self.orders,
-                seed=self.seed,
-                watch=Console(),
-            )
-            write_preferences(self.out, found.preferences)
+        self._check_out()
+        panel, watch = find_panel(self.panel, self.judge_model), Console()
+        pairs = read_pairs(self.pairs, multi=self.multi, seed=self.seed, watch=watch)
+        plan = plan_annotation(pairs, panel, flip=self.flip, orders=self.orders, seed=self.seed)
+        with Caller.default(
+            max_cost_usd=self.max_cost, batch=self.batch, tell=watch.note
+        ) as caller:
+            if self.dry_run:
+                print(describe_dry_run(estimates(plan, caller)))
+                return 0
+            check_plan(plan, caller, watch)
+            found = annotate_pairs(plan, caller, watch)
             if caller.n_calls:
                 print(spent(caller), file=sys.stderr)
-        n, made = len(found.preferences), found.preferences
+        made = found.preferences
+        if made:
+            write_preferences(self.out, made)
         ties = sum(p.preference == 0.5 for p in made)
         coins = sum(COIN in p.annotators for p in made)
-        print(f"{self.out}: {n} of {found.n_pairs} pairs judged, {ties} ties, {coins} by a coin")
+        where = str(self.out) if made else f"{self.out} is not written"
+        print(f"{where}: {len(made)} of {len(pairs)} pairs judged, {ties} ties, {coins} by a coin")
         for reason, count in sorted(found.errors.items()):
             print(printable(f"  missing: {reason} ({count})"))
+        if len(made) < len(pairs):
+            again = " and --overwrite" if made else ""
+            print(f"what was paid for is in the cache: the same command{again} asks for the rest")
         if caller.stopped:
             return 4
         return 0 if found.coverage >= MIN_COVERAGE else 3
+
+    def _check_out(self) -> None:
+        """Raises UserError for a file that cannot be written, before anybody is paid."""
+        folder = self.out.resolve().parent
+        if self.out.suffix.lower() != ".jsonl":
+            raise UserError(f"--out {self.out}: the preferences go into a .jsonl file")
+        if not folder.is_dir():
+            raise UserError(f"--out {self.out}: there is no folder {folder}")
+        if self.out.is_dir() or self.out.resolve() == self.pairs.resolve():
+            raise UserError(f"--out {self.out}: give another name")
+        if self.out.exists() and not (self.overwrite or self.dry_run):
+            raise UserError(f"{self.out} is there already; give another --out, or --overwrite")

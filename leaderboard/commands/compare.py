@@ -82,7 +82,7 @@ class Compare:
         board = load_board(self.board, self.results)
         judges = f"on {board.title}, judged by {board.panel.called}"
         if self.direct:
-            with open_caller(board, self.max_cost) as caller:
+            with open_caller(board, self.max_cost, watch=Console()) as caller:
                 found = head_to_head(board, self.names, Console(), self.baseline, caller)
             return self.meetings(found, judges)
         if self.strengths:

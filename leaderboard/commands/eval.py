@@ -51,6 +51,8 @@ class Eval:
     """Where openai-api/NAME is served."""
     max_cost: Annotated[float | None, shown("USD")] = None
     """Stop when so much is spent; what was paid for is kept."""
+    batch: Annotated[bool, shown("")] = False
+    """Ask by the providers' batch services: half the price, up to a day."""
     dry_run: Annotated[bool, shown("")] = False
     """Print the calls that this run would make, and their cost, and ask nothing."""
     overwrite: Annotated[bool, shown("")] = False
@@ -69,7 +71,7 @@ class Eval:
             )
         board = load_board(self.board, self.results)
         done: list[Evaluation] = []
-        with open_caller(board, self.max_cost) as caller:
+        with open_caller(board, self.max_cost, batch=self.batch, watch=Console()) as caller:
             if self.dry_run:
                 return self._estimate(board, args, caller)
             try:
@@ -79,7 +81,7 @@ class Eval:
                         break
             finally:
                 self._print(done)
-                if caller.n_calls:
+                if caller.n_calls or caller.stopped:
                     print(spent(caller), file=sys.stderr)
         return max((result.exit_code for result in done), default=0)
 

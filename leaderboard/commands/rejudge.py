@@ -9,11 +9,13 @@ from typing import Annotated
 
 import tyro
 
-from judges.errors import UserError
+from judges.reading import printable
 from leaderboard.boards import load_board
 from leaderboard.commands.console import Console
 from leaderboard.commands.flags import shown
 from leaderboard.create import Recipe
+from leaderboard.estimate import spent
+from leaderboard.judging import open_caller
 from leaderboard.rejudging import Crosswalk, rejudge
 from leaderboard.table import grid
 
@@ -25,7 +27,8 @@ class Rejudge:
     board: Annotated[str, tyro.conf.Positional, shown("BOARD")]
     """The board whose answers are judged anew; it stays as it is."""
     panel: Annotated[str | None, shown("NAME_OR_FILE")] = None
-    """The new panel: a packaged one or a panel file."""
+    """The new panel: a packaged one or a panel file. Without it and --judge the board's own judges
+    are asked again, to see them as they are today."""
     judge: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], shown("JUDGE")] = ()
     """A judge, in place of --panel; repeatable."""
     judge_model: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], shown("[SLOT=]MODEL")] = ()
@@ -38,8 +41,6 @@ class Rejudge:
     """Stop when so much is spent; what was paid for is kept."""
 
     def run(self) -> int:
-        if not self.panel and not self.judge:
-            raise UserError("say who judges now: --panel PANEL, or --judge JUDGE")
         recipe = Recipe(
             name=self.name or f"{self.board}-rejudged",
             source=self.board,
@@ -47,20 +48,24 @@ class Rejudge:
             panel=self.panel,
             judge_models=self.judge_model,
         )
-        done = rejudge(recipe, self.results, max_cost=self.max_cost, watch=Console())
         old = load_board(self.board, self.results)
+        with open_caller(old, self.max_cost, watch=Console()) as caller:
+            try:
+                done = rejudge(recipe, self.results, watch=Console(), caller=caller)
+            finally:
+                if caller.n_calls:
+                    print(spent(caller), file=sys.stderr)
         if done.crosswalk is not None:
-            judges = [", ".join(b.panel.names) for b in (old, done.board)]
-            print(f"{old.name} judged by {judges[0]}; {done.board.name} by {judges[1]}")
+            print(f"old: {old.name}, judged by {old.panel.called}")
+            print(f"new: {done.board.name}, judged by {done.board.panel.called}")
             print(describe_crosswalk(done.crosswalk))
-        if done.stopped:
-            print("stopped at the budget; the same command goes on from there", file=sys.stderr)
-            return 4
-        return 3 if done.crosswalk is None or done.crosswalk.left_out else 0
+        for name, reason in done.left_out.items():
+            print(printable(f"not compared: {name}: {reason}"))
+        return done.exit_code
 
 
 def describe_crosswalk(found: Crosswalk) -> str:
-    """The rows by their new figures beside the old ones, and how alike the two rankings are."""
+    """The rows by their new win rates beside the old ones, and how alike the two rankings are."""
     body = [
         [
             row["model"],
@@ -71,14 +76,12 @@ def describe_crosswalk(found: Crosswalk) -> str:
         ]
         for row in found.frame.to_dict("records")
     ]
-    lines = [grid(["model", "rank", "old", "new", "change"], body, "table")]
+    lines = [grid(["model", "rank", "old win rate", "new", "change"], body, "table")]
     if (rank := found.correlation) is None:
-        lines.append("rank correlation: none, it takes three models that differ")
+        lines.append("rank correlation: none, it takes three models, not all of them equal")
     else:
         lines.append(
             f"rank correlation (Spearman): {rank.spearman:.2f} [{rank.low:.2f}, {rank.high:.2f}] "
             f"over {rank.n_models} models; the interval is over instructions, for these models"
         )
-    if found.left_out:
-        lines.append(f"not ranked on the new board: {', '.join(found.left_out)}")
     return "\n".join(lines)

@@ -50,8 +50,10 @@ def change(first: Floats, new: Floats, seed: int = 0) -> Change | None:
     distances = _distances(verdicts)
     today = float(distances[:, -1].sum())
     rng = np.random.default_rng(seed)
-    by_chance = np.zeros(N_DRAWS)
-    for of in distances:
+    # Where all verdicts lie equally far off, chance has no say.
+    is_settled = np.ptp(distances, axis=1) == 0
+    by_chance = np.full(N_DRAWS, distances[is_settled, 0].sum())
+    for of in distances[~is_settled]:
         by_chance += of[rng.integers(len(of), size=N_DRAWS)]
     # Sums of the same distances in another order may differ in the last digits.
     exceeded = int((by_chance >= today - 1e-9).sum())

@@ -1,0 +1,285 @@
+"""A judge behind a server that changes under a board: seen before the next row is judged."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from api_server import ApiServer, Behaviour
+from api_wire import Asked, Reply
+from conftest import (
+    TOY,
+    Finished,
+    edit_json,
+    make_board,
+    read_json,
+    read_lines,
+    refused,
+    write_answers,
+)
+
+N, DRIFT, ORDERS, REPEATS = 30, 20, 2, 3
+
+
+def draw(*key: object) -> float:
+    return random.Random(repr(key)).random()
+
+
+def judge(*, changed: float = 0.0, wavers: float = 0.0, served: str = "") -> Behaviour:
+    """A judge with an opinion on every prompt; of some it has changed its mind, of some it does at
+    each call. Asked for an answer it writes one."""
+
+    def behave(asked: Asked) -> Reply:
+        if not asked.nonce:
+            return Reply(text=f"I would say {draw(asked.prompt):.6f}.", served=served)
+        second = draw(asked.prompt) < 0.5
+        second ^= draw("changed", asked.prompt) < changed
+        second ^= draw("wavers", asked.number, asked.prompt) < wavers
+        verdict = "second" if second else "first"
+        return Reply(text=f"VERDICT {asked.nonce}: {verdict}", served=served)
+
+    return behave
+
+
+@pytest.fixture
+def server(serve) -> ApiServer:
+    return serve(judge())
+
+
+def table(server: ApiServer, **keys: Any) -> dict[str, Any]:
+    return {
+        "kind": "pairwise", "model": "openai-api/m", "base_url": f"{server.url}/v1",
+        "name": "judge", "form": "text", **keys,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def board(server, tmp_path) -> Path:
+    settings = replace(TOY, drift=DRIFT, control_items=1)
+    panel = {"judges": [table(server)]}
+    make_board(tmp_path / "results" / "toy", N, panel, settings)
+    return tmp_path / "results" / "toy"
+
+
+@pytest.fixture
+def row(board: Path, leaderboard, tmp_path) -> Callable[..., Finished]:
+    """Evaluates answers of their own as a row of the board: `row("one")`."""
+
+    def run(name: str, *flags: str, text: str | None = None) -> Finished:
+        texts = [f"{text or name} {k}" for k in range(N)]
+        file = write_answers(tmp_path / f"{name}.jsonl", texts)
+        return leaderboard("eval", file, "--board", "toy", "--results", board.parent, *flags)
+
+    return run
+
+
+def drift_calls(leaderboard: Callable[..., Finished]) -> int:
+    """Calls for drift by the ledger."""
+    out = leaderboard("cost", "--by", "purpose", "--format", "csv").out
+    return sum(int(line.split(",")[1]) for line in out.splitlines() if line.startswith("drift,"))
+
+
+# ----------------------------------------------------------------------------------- the first day
+def test_the_first_day_is_kept_after_the_first_row(board, row, server, leaderboard):
+    assert row("one").code == 0
+    held = read_json(board / "drift.json")
+    items = held["items"]
+    assert held["schema_version"] == 1
+    assert len({item["comparison_id"] for item in items}) == DRIFT
+    assert len(items) == DRIFT * ORDERS
+    assert drift_calls(leaderboard) == DRIFT * ORDERS * REPEATS
+    verdicts = read_lines(board / "one/annotations.jsonl")
+    stored = {(a["comparison_id"], a["order"]): a["preference"] for a in verdicts}
+    for item in items:
+        assert (item["judge"], item["row"], item["served"]) == ("judge", "one", "m")
+        preference = stored[item["comparison_id"], item["order"]]
+        seen = 1 - preference if item["order"] == "swapped" else preference
+        assert item["verdicts"] == [seen] * (1 + REPEATS)
+    assert len({item["verdicts"][0] for item in items}) == 2
+
+
+def test_a_judge_that_is_the_same_goes_on(board, row, server, leaderboard):
+    row("one")
+    first_day = (board / "drift.json").read_bytes()
+    calls = drift_calls(leaderboard)
+    run = row("two")
+    assert run.code == 0, run.err
+    assert "40 verdicts of the first day, asked for once more, lie 0.000 off" in run.err
+    assert drift_calls(leaderboard) - calls == DRIFT * ORDERS
+    assert (board / "drift.json").read_bytes() == first_day
+
+
+def test_a_judge_that_wavers_as_it_did_goes_on(board, row, server, leaderboard):
+    server.behaviour = judge(wavers=0.15)
+    for name in ("one", "two", "three"):
+        run = row(name)
+        assert run.code == 0, run.err
+    assert "among themselves" in run.err
+    assert "0.000 among" not in run.err
+
+
+# -------------------------------------------------------------------------------------- the alarm
+def test_a_judge_that_has_changed_raises_an_alarm_and_judges_no_row(board, row, server):
+    row("one")
+    server.behaviour = judge(changed=0.3)
+    calls = server.calls
+    run = row("two")
+    refused(
+        run,
+        "openai-api/m does not judge as on the first day of board toy",
+        "leaderboard rejudge toy",
+        "drift = 0",
+    )
+    # A question to try the judge with (perhaps in the cache), and the first day's comparisons.
+    assert server.calls - calls <= 1 + DRIFT * ORDERS
+    assert not (board / "two/annotations.jsonl").exists()
+    assert not (board / "two/summary.json").exists()
+    settings = board / "board.toml"
+    settings.write_text(settings.read_text("utf-8").replace("drift = 20", "drift = 0"), "utf-8")
+    run = row("two")
+    assert run.code == 0, run.err
+    assert "first day" not in run.err
+
+
+def test_nothing_is_answered_for_a_judge_that_has_changed(board, row, server, leaderboard):
+    row("one")
+    server.behaviour = judge(changed=0.3)
+    asked = len(server.log)
+    run = leaderboard(
+        "eval", "openai-api/writer", "--base-url", f"{server.url}/v1", "--board", "toy",
+        "--results", board.parent,
+    )  # fmt: skip
+    refused(run, "does not judge as on the first day")
+    assert not any(call.body["model"] == "writer" for call in server.log[asked:])
+    assert not (board / "writer").exists()
+
+
+def test_a_model_that_answers_is_checked_for_once(board, row, server, leaderboard):
+    row("one")
+    calls = drift_calls(leaderboard)
+    run = leaderboard(
+        "eval", "openai-api/writer", "--base-url", f"{server.url}/v1", "--board", "toy",
+        "--results", board.parent,
+    )  # fmt: skip
+    assert run.code == 0, run.err
+    assert drift_calls(leaderboard) - calls == DRIFT * ORDERS
+
+
+def test_another_name_of_the_served_model_is_told(board, row, server):
+    server.behaviour = judge(served="m-2026-01-01")
+    row("one")
+    server.behaviour = judge(served="m-2026-06-01")
+    run = row("two")
+    assert run.code == 0, run.err
+    assert "its server called it m-2026-01-01 on the first day, and now m-2026-06-01" in run.err
+
+
+def test_two_judges_of_one_model_are_one(server, tmp_path, board, row, leaderboard):
+    shutil.rmtree(board)
+    tables = [table(server, name=f"judge{k}", persona=f"You are {k}.") for k in range(3)]
+    panel = {"judges": tables, "assign": "one"}
+    settings = replace(TOY, drift=DRIFT, control_items=1, orders="random")
+    make_board(board, N, panel, settings)
+    assert row("one").code == 0
+    items = read_json(board / "drift.json")["items"]
+    assert len(items) == DRIFT
+    assert len({item["judge"] for item in items}) == 3
+    server.behaviour = judge(changed=0.5)
+    refused(row("two"), "does not judge as on the first day")
+
+
+# ----------------------------------------------------------------------------- when nothing is asked
+def test_a_rerun_and_a_row_from_the_cache_ask_nothing(board, row, server):
+    row("one")
+    server.behaviour = judge(changed=0.5)
+    calls = server.calls
+    assert row("one").code == 0
+    assert row("again", text="one").code == 0
+    shutil.rmtree(board / "one")
+    assert row("one").code == 0
+    assert server.calls == calls
+
+
+def test_a_first_row_over_a_part_is_no_first_day(board, row, leaderboard):
+    assert row("one", "--limit", "12").code == 0
+    assert not (board / "drift.json").exists()
+    assert row("one").code == 0
+    assert len(read_json(board / "drift.json")["items"]) == DRIFT * ORDERS
+
+
+def test_a_small_board_has_a_small_first_day(server, board, leaderboard):
+    shutil.rmtree(board)
+    settings = replace(TOY, drift=DRIFT, control_items=1)
+    make_board(board, 5, {"judges": [table(server)]}, settings)
+    file = write_answers(board.parent.parent / "five.jsonl", [f"five {k}" for k in range(5)])
+    run = leaderboard("eval", file, "--board", "toy", "--results", board.parent)
+    assert run.code == 0, run.err
+    assert len(read_json(board / "drift.json")["items"]) == 5 * ORDERS
+
+
+# ------------------------------------------------------------------------------- what goes wrong
+def test_a_row_that_is_gone_is_told_and_the_next_one_is_the_first_day(board, row, server):
+    row("one")
+    shutil.rmtree(board / "one")
+    server.behaviour = judge(changed=0.5)
+    run = row("two")
+    assert run.code == 0, run.err
+    assert "the answers of the board's first day (one) are gone or others now" in run.err
+    assert {item["row"] for item in read_json(board / "drift.json")["items"]} == {"two"}
+    server.behaviour = judge()
+    refused(row("three"), "does not judge as on the first day")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "no json", "[1]", '{"schema_version": 1}', '{"schema_version": 2, "items": []}',
+        '{"items": [{"judge": "judge"}], "schema_version": 1}',
+    ],
+)  # fmt: skip
+def test_a_broken_file_is_named(board, row, content, server):
+    row("one")
+    (board / "drift.json").write_text(content, encoding="utf-8")
+    calls = server.calls
+    refused(row("two"), "drift.json: broken; delete it")
+    assert server.calls - calls <= 1
+    (board / "drift.json").unlink()
+    assert row("two").code == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("verdicts", [0, 2, 0, 0]), ("verdicts", [0]), ("order", "upside down"), ("verdicts", [1, 1])],
+)
+def test_an_impossible_item_is_refused(board, row, key, value):
+    row("one")
+    items = read_json(board / "drift.json")["items"]
+    edit_json(board / "drift.json", items=[{**items[0], key: value}, *items[1:]])
+    refused(row("two"), "drift.json: broken; delete it")
+
+
+def test_a_budget_that_ends_on_the_first_day_leaves_it_to_the_next_row(
+    board, row, server, tmp_path, monkeypatch
+):
+    prices = tmp_path / "prices.toml"
+    prices.write_text(
+        'as_of = 2026-11-01\n[[models]]\nmodel = "openai-api/*"\ninput = 1.0\noutput = 1.0\n'
+    )
+    monkeypatch.setenv("HERDBOOK_PRICES", str(prices))
+    run = row("free")
+    cost = float(run.err.split("calls to models, $")[1].split()[0].rstrip(".;"))
+    for path in ("free", "controls"):
+        shutil.rmtree(board / path)
+    (board / "drift.json").unlink()
+    # The first day is some 3 of 5 parts of it.
+    run = row("one", "--max-cost", f"{0.7 * cost:.6f}")
+    assert run.code == 4, run.err
+    assert not (board / "drift.json").exists()
+    assert (board / "one/summary.json").exists()
+    assert row("two").code == 0
+    assert (board / "drift.json").exists()
