@@ -136,4 +136,7 @@ def for_server(content: str) -> str:
 
 
 def _defused(text: str) -> str:
-    return _CONTROL.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
+    # Again until nothing is found: one token can stand inside what looked like another.
+    while (again := _CONTROL.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)) != text:
+        text = again
+    return text

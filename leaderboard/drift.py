@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -114,10 +115,12 @@ def _told(changed: Change) -> str:
 
 
 def _alarm(board: Board, model: str, changed: Change) -> str:
+    folder = board.path.parent
+    where = "" if folder == Path("results") else f" --results {folder}"
     return (
         f"{model} does not judge as on the first day of board {board.name}: {_told(changed)}. The "
         "row is not judged, as it could not be compared with the others. See them all by this "
-        f"judge as it is now, on a new board: leaderboard rejudge {board.name}; or set drift = 0 in "
+        f"judge as it is now, on a new board: leaderboard rejudge {board.name}{where}; or set drift = 0 in "
         f"{board.path / 'board.toml'} to go on regardless"
     )
 
@@ -265,7 +268,7 @@ def _first_day(board: Board) -> tuple[tuple[Item, ...], Mapping[tuple[str, str],
     pairs: dict[tuple[str, str], Comparison] = {}
     for name in dict.fromkeys(item.row for item in items):
         row = Row(board.path / name)
-        if row.outputs_file.is_file():
+        if Path(name).name == name and row.outputs_file.is_file():
             outputs = row.outputs(allow_torn=True)
             answered = [i for i in board.instructions if i.id in outputs]
             for pair in board.comparisons(answered, outputs, name):

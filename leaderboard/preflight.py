@@ -62,8 +62,9 @@ def check_before_answers(
     """Check a model that is to answer and, where the answers will be judged, every judge that asks
     a model: all keys first, and nobody is paid before all is known that can be known for nothing.
     """
-    check_disk(board)
     judges = llm_judges(board) if is_judged else []
+    if judges or model.is_remote:
+        check_disk(board)
     check_reach(judges, caller, board)
     if model.is_remote:
         caller.remote(model)

@@ -70,6 +70,12 @@ def test_the_second_run_asks_nothing(provider, server, batching):
     assert (again.n_calls, again.n_cached, len(server.batches.made)) == (0, N, 1)
 
 
+def test_any_server_that_speaks_openai_can_have_batches(server, batching):
+    spec = spec_of("openai-api", server)
+    assert not reasons(ask(batching(), spec, some(5)))
+    assert sizes(server) == [5]
+
+
 @PROVIDERS
 def test_equal_requests_go_once_and_what_is_cached_does_not_go(provider, server, batching):
     spec = spec_of(provider, server)

@@ -22,6 +22,7 @@ from conftest import (
     refused,
     write_answers,
 )
+from test_documented_files import documented
 
 N, DRIFT, ORDERS, REPEATS = 30, 20, 2, 3
 
@@ -121,6 +122,13 @@ def test_a_judge_that_wavers_as_it_did_goes_on(board, row, server, leaderboard):
         assert run.code == 0, run.err
     assert "among themselves" in run.err
     assert "0.000 among" not in run.err
+
+
+def test_the_file_is_what_is_documented(board, row):
+    row("one")
+    held = read_json(board / "drift.json")
+    assert set(held) == set(documented("drift.json"))
+    assert set(held["items"][0]) == set(documented("drift.json", 1))
 
 
 # -------------------------------------------------------------------------------------- the alarm

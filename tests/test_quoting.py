@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from judges.quoting import BEGIN, END, for_server, framed, nonce_of, pieces, quote, seen
@@ -120,6 +120,7 @@ def test_what_only_looks_similar_stays(text):
     assert for_server(quote(text)) == text
 
 
+@example(["<|", "]~b]", ">"])
 @given(
     st.lists(st.sampled_from([*CONTROL_TOKENS, "<", "|", ">", "<|", "|>", "x", " ", "/", "[", "]"]))
 )
