@@ -7,6 +7,7 @@ the reason stands in the figure's place.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -59,9 +60,11 @@ class Figure:
         """As it stands in summary.json."""
         if self.value is None:
             return {"value": None, "absent": self.absent}
+        error = self.standard_error
         return {
             "value": self.value,
-            "standard_error": self.standard_error,
+            # A single instruction has none.
+            "standard_error": None if error is None or math.isnan(error) else error,
             "low": self.low,
             "high": self.high,
             "level": self.level,

@@ -120,8 +120,8 @@ def _alarm(board: Board, model: str, changed: Change) -> str:
     return (
         f"{model} does not judge as on the first day of board {board.name}: {_told(changed)}. The "
         "row is not judged, as it could not be compared with the others. See them all by this "
-        f"judge as it is now, on a new board: leaderboard rejudge {board.name}{where}; or set drift = 0 in "
-        f"{board.path / 'board.toml'} to go on regardless"
+        f"judge as it is now, on a new board: leaderboard rejudge {board.name}{where}; or set "
+        f"drift = 0 in {board.path / 'board.toml'} to go on regardless"
     )
 
 

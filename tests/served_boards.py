@@ -17,7 +17,7 @@ from leaderboard.boards import Board
 if TYPE_CHECKING:
     from api_server import ApiServer
 
-FIRST_TEXTS = replace(TOY, orders="fixed", control_items=4)
+CHEAP = replace(TOY, orders="fixed", control_items=4)
 """One order, and controls on four instructions."""
 
 
@@ -37,9 +37,9 @@ def judge_at(
 def served_board(
     folder: Path, *judges: Mapping[str, Any], n: int | Iterable[Instruction] = 12, **settings: Any
 ) -> Board:
-    """The board `toy` in a results folder, judged by these; settings differ from FIRST_TEXTS."""
+    """The board `toy` in a results folder, judged by these; settings differ from CHEAP."""
     panel = {"schema_version": 1, "judges": list(judges)}
-    return make_board(folder / "toy", n, panel, replace(FIRST_TEXTS, **settings))
+    return make_board(folder / "toy", n, panel, replace(CHEAP, **settings))
 
 
 def own_answers(path: Path, n: int = 12) -> Path:

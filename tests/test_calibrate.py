@@ -320,3 +320,19 @@ def test_calibration_json_has_the_documented_keys(ready, leaderboard):
     frozen = read_json(ready / "toy/calibration.json")
     assert set(frozen) == set(documented("calibration.json"))
     assert list(frozen["difficulty"]) == [i.id for i in toy_instructions(12)]
+
+
+def test_a_single_instruction_has_a_figure_without_a_standard_error(ready, leaderboard):
+    assert calibrate(leaderboard, ready).code == 0
+    answers = ready / "one.jsonl"
+    board = load_board("toy", ready)
+    lines = [
+        {"instruction_id": i.id, "output": f"{i.gold_answer} it is."} for i in board.instructions
+    ]
+    answers.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    done = leaderboard(
+        "eval", str(answers), "--board", "toy", "--results", str(ready), "--limit", "1"
+    )
+    assert done.code == 0, done.err
+    figure = read_json(ready / "toy/one/summary.json")["columns"]["lc_joint"]
+    assert figure["value"] is None or figure["standard_error"] is None

@@ -112,9 +112,7 @@ def test_a_part_several_models_and_what_is_stored(serve, evaluate, keys, tmp_pat
     server = serve()
     served_board(tmp_path / "results", judge_at(server))
     at = ("--base-url", f"{server.url}/v1")
-    plan = evaluate(
-        "openai/one", "anthropic/two", "fake/words", "--dry-run", "--limit", "5"
-    )
+    plan = evaluate("openai/one", "anthropic/two", "fake/words", "--dry-run", "--limit", "5")
     assert calls(plan.out) == {
         "one: answers": 5,
         "one: judging by gpt": 5,

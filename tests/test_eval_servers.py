@@ -220,7 +220,6 @@ def test_controls_are_judged_once_and_on_a_subset(serve, leaderboard, tmp_path, 
     one, two = (own_answers(tmp_path / f"{name}.jsonl") for name in ("one", "two"))
     two.write_text(two.read_text().replace("I say", "We say"))
     # One of the controls' calls fails for good: the next run completes it.
-    hurt = board.instructions[0].text
     control = board.first(4)[0].text
 
     def refuse(asked: Asked) -> Reply | Fault:
@@ -230,7 +229,6 @@ def test_controls_are_judged_once_and_on_a_subset(serve, leaderboard, tmp_path, 
     server.behaviour = refuse
     run = leaderboard("eval", one, *flags)
     assert run.code == 0, run.err
-    assert hurt
     padded = read_json(board.path / "controls/padded/summary.json")
     assert padded["verdicts"] == {
         "n": 4, "n_missing": 1, "errors": {"the server refused the request (400)": 1}

@@ -152,7 +152,9 @@ class TestServer:
 
         server = serve(picky)
         board = served_board(
-            tmp_path / "results", judge_at(server, "one"), judge_at(server, "two", temperature=0.0)
+            tmp_path / "results",
+            judge_at(server, "one", model="openai/m"),
+            judge_at(server, "two", model="openai/m", temperature=0.0),
         )
         file = board.path / "panel.toml"
         line = 1 + file.read_text().splitlines().index(

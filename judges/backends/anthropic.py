@@ -54,7 +54,7 @@ class AnthropicLLM:
             base_url=(spec.url or "").removesuffix("/v1"),  # the client's own paths begin with it
             max_retries=0,
             timeout=None,
-            http_client=http_client(spec, anthropic),
+            http_client=http_client(anthropic),
         )
         return cls(spec, Endpoint(spec, anthropic, client, _PARAMETERS))
 

@@ -64,7 +64,7 @@ class OpenAILLM:
             base_url=spec.url,
             max_retries=0,
             timeout=None,
-            http_client=http_client(spec, openai),
+            http_client=http_client(openai),
         )
         if own:  # what the environment says of an account at OpenAI is no other server's business
             client.organization = client.project = None

@@ -255,7 +255,7 @@ def api_key(spec: ModelSpec, *, needed: bool) -> str:
     return key
 
 
-def http_client(spec: ModelSpec, sdk: ModuleType) -> Any:
+def http_client(sdk: ModuleType) -> Any:
     """Connections without a limit of their own: how many calls run at once is the runner's."""
     import httpx2
 
