@@ -89,9 +89,10 @@ def evaluate(  # noqa: PLR0913 - one argument a flag of `eval`
     `limit` evaluates so many instructions; such a row is partial and unranked, and a later full
     run takes up its answers and verdicts. `only` stops after the answers, or starts from those
     that are stored. `max_cost` (USD) stops the run when so much is spent; what was paid for is
-    kept. `batch` asks models by their providers' batch services. `overwrite` replaces the answers of a row of the same name that were made otherwise.
-    `caller` calls models for several evaluations. Raises UserError for everything that can be put
-    right; what was done by then is kept.
+    kept. `batch` asks models by their providers' batch services. `overwrite` replaces the answers
+    of a row of the same name that were made otherwise. `caller` calls models for several
+    evaluations. Raises UserError for everything that can be put right; what was done by then is
+    kept.
     """
     if limit is not None and limit < 1:
         raise UserError(f"--limit {limit}: a positive number is needed")
@@ -102,7 +103,7 @@ def evaluate(  # noqa: PLR0913 - one argument a flag of `eval`
     chosen = resolve(model, model_args or {}, stored=stored, base_url=base_url)
     instructions = loaded.first(limit)
     outputs: dict[str, Output] = {}
-    generator, is_steady = None, False
+    generator = None
     if isinstance(chosen, AnswersFile):
         outputs, generator = read_answers(chosen.path, loaded.instructions, instructions)
     row = Row(loaded.path / row_name(chosen, name, generator))
@@ -118,6 +119,7 @@ def evaluate(  # noqa: PLR0913 - one argument a flag of `eval`
             caller = stack.enter_context(open_caller(loaded, max_cost, batch=batch, watch=watch))
         if limit is not None and row.is_complete():
             raise UserError(f"the row {row.name!r} is complete already; leave --limit out")
+        is_steady = False
         if isinstance(chosen, AnswersFile):
             source = f"answers file {chosen.path.name}"
             store_answers(row, source, outputs, loaded.by_id, overwrite=overwrite)
@@ -127,34 +129,43 @@ def evaluate(  # noqa: PLR0913 - one argument a flag of `eval`
                 check_before_answers(loaded, chosen.spec, caller, watch, is_judged=is_judged)
                 if is_judged:
                     is_steady = bool(check_drift(loaded, llm_judges(loaded), caller, watch))
+            sampling = loaded.settings.sampling
             generate_answers(
-                row,
-                chosen,
-                instructions,
-                loaded.settings.sampling,
-                watch,
-                overwrite=overwrite,
-                caller=caller,
+                row, chosen, instructions, sampling, watch, overwrite=overwrite, caller=caller
             )
         answers = {} if only == "generate" else _stored_answers(row, instructions)
         _describe(row, chosen, group)
         if only == "generate":
             return Evaluation(row.name, loaded)
-        comparisons = loaded.comparisons(instructions, answers, row.name)
-        work = [(row, comparisons), *unjudged_controls(loaded)]
-        needed = check_needed_judges(loaded, work, caller, watch)
-        if not is_steady:
-            check_drift(loaded, needed, caller, watch)
-        hand_over(loaded, work, caller)
-        judge_row(loaded, row, comparisons, watch, caller)
-        if needed:
-            keep_first_day(loaded, row, comparisons, caller, watch)
+        _judge(loaded, row, instructions, answers, caller, watch, is_steady=is_steady)
         summary = summarise(loaded, row, instructions, answers)
         row.write_summary(summary)
         controls = run_controls(loaded, watch, caller)
     table = write_leaderboard(loaded)
     text = card(loaded, summary, table, controls)
     return Evaluation(row.name, loaded, summary, controls, table, text, caller.stopped)
+
+
+def _judge(
+    board: Board,
+    row: Row,
+    instructions: Sequence[Instruction],
+    answers: Mapping[str, Output],
+    caller: Caller,
+    watch: Watch,
+    *,
+    is_steady: bool,
+) -> None:
+    """Judge the row, after all checks of its judges; `is_steady`: drift has been looked for."""
+    comparisons = board.comparisons(instructions, answers, row.name)
+    work = [(row, comparisons), *unjudged_controls(board)]
+    needed = check_needed_judges(board, work, caller, watch)
+    if not is_steady:
+        check_drift(board, needed, caller, watch)
+    hand_over(board, work, caller)
+    judge_row(board, row, comparisons, watch, caller)
+    if needed:
+        keep_first_day(board, row, comparisons, caller, watch)
 
 
 def _has_to_answer(
