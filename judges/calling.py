@@ -23,8 +23,9 @@ from judges.backends.base import (
     ServerFacts,
 )
 from judges.backends.limiter import Limits
+from judges.backends.opening import open_model
 from judges.backends.runner import Call, complete_batches
-from judges.backends.spec import ModelSpec, open_model
+from judges.backends.spec import ModelSpec
 from judges.budget import BUDGET, Budget, BudgetGate
 
 if TYPE_CHECKING:

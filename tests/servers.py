@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from judges.backends.base import Request, Sampling
-from judges.backends.spec import ModelSpec, open_model
+from judges.backends.opening import open_model
+from judges.backends.spec import ModelSpec
 from judges.schema import Message
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from conftest import (
 
 import leaderboard as herdbook
 from judges.backends.fake import FakeLLM
-from judges.backends.spec import open_model
+from judges.backends.opening import open_model
 from judges.base import Shown, Verdict
 from judges.calling import Caller, Task
 from judges.checklist import Checklist

@@ -435,7 +435,9 @@ def test_a_panel_is_a_name_a_file_or_a_judge(tmp_path):
     assert find_panel("heuristic/random").names == ["heuristic/random"]
     with pytest.raises(UserError, match=r"rule must be one of longest, shortest, random"):
         find_panel("heuristic/best")
-    with pytest.raises(UserError, match=r"no panel 'nobody'; packaged: .*offline.*; .*a judge: checkl"):
+    with pytest.raises(
+        UserError, match=r"no panel 'nobody'; packaged: .*offline.*; .*a judge: checkl"
+    ):
         find_panel("nobody")
 
 

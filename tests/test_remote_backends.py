@@ -19,7 +19,8 @@ from api_wire import Fault, Reply
 from servers import KEY, asked, described, run, spec_of
 
 from judges.backends.base import CallFailed, Completion, Sampling, ServerFacts
-from judges.backends.spec import ModelSpec, open_model
+from judges.backends.opening import open_model
+from judges.backends.spec import ModelSpec
 from judges.errors import MissingKeyError, UserError
 from judges.quoting import quote
 

@@ -25,7 +25,8 @@ from conftest import Finished, comparison, make_board, read_lines
 from tiny_model import make_tiny_llama
 
 from judges.backends.base import Completion, Request, Sampling
-from judges.backends.spec import ModelSpec, open_model
+from judges.backends.opening import open_model
+from judges.backends.spec import ModelSpec
 from judges.backends.vllm import VllmLLM
 from judges.base import annotate, presentations
 from judges.calling import Caller, Task
