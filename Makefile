@@ -40,9 +40,9 @@ $(VENV)/.local: $(VENV)/.core
 	$(INSTALL) -e ".[local]"
 	@touch $@
 
-# The types and tests of local models need `local` as well.
+# The types and tests of local models, clients and databases need these as well.
 $(VENV)/.dev: $(VENV)/.local
-	$(INSTALL) -e ".[local,dev]"
+	$(INSTALL) -e ".[local,api,postgres,dev]"
 	@touch $@
 
 demo: $(VENV)/.core
