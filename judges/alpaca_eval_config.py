@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from judges.alpaca_eval_files import PLACEHOLDER, EvaluatorConfig, read_config
-from judges.asking import LLMJudge
-from judges.backends.base import Completion, Request, Sampling
+from judges.asking import LLMJudge, in_order
+from judges.backends.base import Completion, Request, Sampling, credible
 from judges.base import Shown, Verdict
 from judges.errors import UserError
 from judges.quoting import quote
@@ -28,6 +28,7 @@ from judges.templates import Template, conversation
 from judges.verdicts import EMPTY, NO_VERDICT
 
 NO_LOGPROBS = "no log-probabilities in the reply"
+TOO_LONG = "the search for a verdict in the reply took too long"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +129,7 @@ class AlpacaEvalConfig(LLMJudge):
             "parser_settings": digest(repr(config.settings)),
             "sampling": asdict(self.sampling),
             "top_logprobs": config.call.top_logprobs,
-            "extra": self.all_extra,
+            "extra": in_order(self.all_extra),
             "args": self.pinned_args,
         }
 
@@ -154,14 +155,17 @@ class AlpacaEvalConfig(LLMJudge):
     def read(self, shown: Shown, completions: Sequence[Completion]) -> Verdict:
         (completion,) = completions
         parser = self.config.parser
-        if not parser.reads_logprobs:
-            if not completion.text.strip():
-                return Verdict(None, EMPTY)
-            preference = parser.preference(completion.text)
-        elif completion.logprobs is None:
+        logprobs = credible(completion.logprobs)
+        if parser.reads_logprobs and logprobs is None:
             return Verdict(None, NO_LOGPROBS)
-        else:
-            preference = parser.preference(completion.logprobs)
+        if not parser.reads_logprobs and not completion.text.strip():
+            return Verdict(None, EMPTY)
+        try:
+            preference = parser.preference(
+                logprobs or () if parser.reads_logprobs else completion.text
+            )
+        except TimeoutError:
+            return Verdict(None, TOO_LONG)
         return Verdict(preference, NO_VERDICT if preference is None else None)
 
     def _may_be_cut(self) -> bool:

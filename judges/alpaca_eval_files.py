@@ -20,6 +20,8 @@ from judges.schema import Message, Role
 
 PLACEHOLDER = re.compile(r"\{(instruction|output_1|output_2)\}")
 
+# An alias can stand for any amount of text, and a number of a megabyte takes minutes to read.
+_MOST_BYTES = 64 * 1024
 _START, _END = "<|im_start|>", "<|im_end|>"
 _READ = (
     "prompt_template", "fn_completions", "completions_kwargs", "fn_completion_parser",
@@ -146,8 +148,20 @@ def _yaml(source: Path) -> dict[Any, Any]:
         raise UserError(
             f"{source}: no such file; give the folder of an AlpacaEval evaluator config"
         )
+    with source.open("rb") as file:
+        content = file.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise UserError(f"{source}: a config may have {_MOST_BYTES:,} bytes")
+
+    class Loader(yaml.SafeLoader):
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            if self.check_event(yaml.AliasEvent):
+                line = self.peek_event().start_mark.line + 1  # type: ignore[no-untyped-call]
+                raise UserError(f"{source}, line {line}: an alias; write out what it stands for")
+            return super().compose_node(parent, index)
+
     try:
-        loaded = yaml.safe_load(source.read_text(encoding="utf-8"))
+        loaded = yaml.load(content.decode(), Loader)  # noqa: S506 - a safe loader
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
         # Its own words show lines of the file, and some keep keys there.
         mark = getattr(error, "problem_mark", None)

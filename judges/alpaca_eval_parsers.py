@@ -5,9 +5,10 @@ answer shown is better, to 2, the second is; 0 is an old way to write a tie. A p
 of such numbers of a reply, and a reply that does not give exactly one has no verdict. Here the
 number becomes a preference for the second answer shown, in [0, 1].
 
-Its faults are kept, so that a published judge reads its replies as it did, but for three of them:
+Its faults are kept, so that a published judge reads its replies as it did, but for four of them:
 an expression that matches nothing at all, on which it never ends; a boolean, which it takes for a
-number and stops the whole run at `false`; and a tie written as 0, which stops it as well.
+number and stops the whole run at `false`; a tie written as 0, which stops it as well; and scores
+of `nan` or `inf`, of which the first is a tie with any other. An expression may search for a second at most.
 """
 
 from __future__ import annotations
@@ -16,12 +17,16 @@ import ast
 import inspect
 import json
 import math
-import re
+import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import regex
+
+from judges.checks import SEARCH_SECONDS
+from judges.criteria import parse as parse_criterion
 from judges.errors import UserError
 
 Logprobs = Sequence[tuple[str, float]]
@@ -29,6 +34,7 @@ Logprobs = Sequence[tuple[str, float]]
 Parse = Callable[[Any], list[Any]]
 _UNREADABLE = (
     ValueError, TypeError, LookupError, AttributeError, SyntaxError, RecursionError, MemoryError,
+    ArithmeticError,
 )  # fmt: skip
 
 
@@ -42,7 +48,10 @@ class Parser:
     reads_logprobs: bool = False
 
     def preference(self, reply: str | Logprobs) -> float | None:
-        """The preference for the second answer shown, or None where the reply has no verdict."""
+        """The preference for the second answer shown, or None where the reply has no verdict.
+
+        Raises TimeoutError where the search for one takes longer than a second.
+        """
         try:
             values = self.parse(reply)
         except _UNREADABLE:
@@ -81,15 +90,23 @@ def _regex(outputs_to_match: Any) -> Parse:
     patterns = {}
     for value, pattern in outputs_to_match.items():
         try:
-            with warnings.catch_warnings(action="ignore"):  # of what a later Python may read
-                patterns[value] = re.compile(pattern)
-        except (re.error, TypeError, RecursionError) as error:
+            parse_criterion(
+                {"kind": "regex", "pattern": pattern}
+            )  # that it is one, and not too large
+        except UserError as error:
             raise UserError(f"outputs_to_match, {value!r}: {error}") from None
+        with warnings.catch_warnings(action="ignore"):  # of what a later version may read
+            patterns[value] = regex.compile(pattern)
 
     def parse(text: str) -> list[Any]:
         found: list[Any] = []
+        end = time.monotonic() + SEARCH_SECONDS
         while len(found) < 2:  # two are as many as a thousand: no verdict
-            hits = [(hit, value) for value, p in patterns.items() if (hit := p.search(text))]
+            hits = []
+            for value, pattern in patterns.items():
+                hit = pattern.search(text, timeout=max(end - time.monotonic(), 1e-3))
+                if hit:
+                    hits.append((hit, value))
             if not hits:
                 break
             hit, value = min(hits, key=lambda pair: pair[0].start())
@@ -107,6 +124,8 @@ def _lmsys() -> Parse:
 
     def parse(text: str) -> list[Any]:
         one, two = map(float, text.split("\n")[0].replace(",", " ").split(" "))
+        if not (math.isfinite(one) and math.isfinite(two)):
+            raise ValueError("no score")
         return [1 if one > two else 2 if one < two else 0]
 
     return parse
@@ -170,7 +189,7 @@ def _logprob(
 
     def parse(logprobs: Logprobs) -> list[Any]:
         found = {token: math.exp(p) for token, p in logprobs if token in texts}
-        if not found:
+        if not any(found.values()):
             return [math.nan]
         probability = found.get(numerator_token, 0.0)
         if is_binarize:

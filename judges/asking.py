@@ -20,11 +20,19 @@ from judges.base import Shown, Verdict
 from judges.calling import Caller, Task
 from judges.criteria_text import numbered
 from judges.errors import UserError
-from judges.schema import Instruction, Message
-from judges.templates import Template, conversation, read_template
+from judges.schema import Comparison, Instruction, Message
+from judges.templates import (
+    Template,
+    args_with_digest,
+    chat_template_file,
+    conversation,
+    read_template,
+)
 
 OF_THE_MACHINE = ("batch_size", "device", "gpu_memory_utilization", "tensor_parallel_size")
 """What `args` say of where a model runs, and not of what it says."""
+_REMEMBERED = 2048
+"""Prompts that a judge remembers; a run of 805 comparisons builds each once."""
 CUT = "the reply ran into max_tokens"
 """The reason of a verdict that is missing as its reply was cut off."""
 
@@ -53,7 +61,7 @@ class LLMJudge(ABC):
     api_key_env: str | None = None
     """The name of the environment variable that holds the key."""
     weights: str | None = None
-    """The hash of the weights of a model in this process: another model is refused."""
+    """What binds a model in this process (`checkpoint.pin_of`): another one is refused."""
     family: str | None = None
     """The family of models that it belongs to, where its name does not say it."""
     temperature: float | None = None
@@ -63,7 +71,7 @@ class LLMJudge(ABC):
     extra: dict[str, Any] = field(default_factory=dict)
     """Further parameters, as the provider names them."""
     args: dict[str, str] = field(default_factory=dict)
-    """For a model in this process: device, dtype, chat_template, …"""
+    """For a model in this process: device, dtype, chat_template (seen as `prompt` is), …"""
     show_gold: bool = False
     """Show the instruction's correct answer to the judge."""
     show_criteria: bool = False
@@ -74,12 +82,13 @@ class LLMJudge(ABC):
 
     @cached_property
     def spec(self) -> ModelSpec:
+        file = chat_template_file(self.args, self.folder)
         return ModelSpec(
             spec=self.model,
             base_url=self.base_url,
             api_key_env=self.api_key_env,
-            from_file=True,
-            args=self.args,
+            asked_by=f"the panel in {self.folder}",
+            args=self.args if file is None else {**self.args, "chat_template": str(file)},
         )
 
     @cached_property
@@ -105,6 +114,7 @@ class LLMJudge(ABC):
         """All that changes a verdict; not where the model is served, nor which key is used."""
         own = {key: getattr(self, key) for key in self._settings()}
         own["args"] = self.pinned_args
+        own["extra"] = in_order(self.extra)
         return {
             "kind": self.KIND,
             "version": self.VERSION,
@@ -116,8 +126,10 @@ class LLMJudge(ABC):
 
     @property
     def pinned_args(self) -> dict[str, str]:
-        """What of `args` changes what the model says."""
-        return {k: v for k, v in self.args.items() if k not in OF_THE_MACHINE}
+        """What of `args` changes what the model says; an adapter is bound by its content."""
+        left_out = (*OF_THE_MACHINE, *(("adapter",) if self.weights else ()))
+        args = args_with_digest(self.args, self.folder)
+        return {k: v for k, v in args.items() if k not in left_out}
 
     def _settings(self) -> Sequence[str]:
         """The fields that change a verdict, beside model and prompt; kinds add their own."""
@@ -137,6 +149,20 @@ class LLMJudge(ABC):
     def requests(self, shown: Shown) -> Sequence[Request]:
         """What the model is asked about one comparison; the ids are overwritten."""
 
+    def asked_about(self, shown: Shown) -> Sequence[Request]:
+        """`requests`, remembered for a while: what is counted before a run is asked in it."""
+        key = (id(shown.comparison), shown.order)
+        held = self._recent.get(key)
+        if held is None or held[0] is not shown.comparison:
+            while len(self._recent) >= _REMEMBERED:
+                self._recent.pop(next(iter(self._recent)))
+            held = self._recent[key] = (shown.comparison, self.requests(shown))
+        return held[1]
+
+    @cached_property
+    def _recent(self) -> dict[tuple[int, str], tuple[Comparison, Sequence[Request]]]:
+        return {}
+
     @abstractmethod
     def read(self, shown: Shown, completions: Sequence[Completion]) -> Verdict:
         """The verdict, from one completion a request, each of them complete."""
@@ -151,7 +177,7 @@ class LLMJudge(ABC):
 
         def asked() -> Iterator[Request]:
             for n, view in enumerate(shown):
-                requests = list(self.requests(view))
+                requests = self.asked_about(view)
                 counts[n] = len(requests)
                 if not requests:
                     done[n] = self.read(view, [])
@@ -214,6 +240,18 @@ class LLMJudge(ABC):
         if self.show_criteria:
             about["criteria"] = numbered(instruction.checks)
         return about
+
+
+def in_order(extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Further parameters for an identity, which sorts the keys of its tables: those inside of a
+    parameter become lists of pairs, as the order of a schema's properties changes a verdict."""
+
+    def listed(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return [[key, listed(inner)] for key, inner in value.items()]
+        return [listed(inner) for inner in value] if isinstance(value, list) else value
+
+    return {key: listed(value) for key, value in extra.items()}
 
 
 def require_names(judge: LLMJudge, *names: str) -> None:

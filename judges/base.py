@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 
 from judges.backends.base import Completion
 from judges.calling import Caller, Task
+from judges.records import digest
 from judges.schema import Annotation, Comparison, Instruction, Order
 
 Orders = Literal["both", "random", "fixed"]
@@ -113,10 +114,17 @@ def presentations(
     return shown
 
 
+def judge_digest(judge: Judge) -> str:
+    """16 hexadecimal digits that change with all that changes a verdict."""
+    return digest(judge.identity()).removeprefix("sha256:")[:16]
+
+
 def annotate(
-    judge: Judge, shown: Sequence[Shown], caller: Caller, task: Task
+    judge: Judge, shown: Sequence[Shown], caller: Caller, task: Task, of: str | None = None
 ) -> Iterator[tuple[Annotation, Verdict]]:
-    """The judge's verdicts as annotations, in the order shown, each as soon as it is there."""
+    """The judge's verdicts as annotations, in the order shown, each as soon as it is there; `of` is
+    the judge's digest, where it is known already."""
+    of = judge_digest(judge) if of is None else of
     for view, verdict in zip(shown, judge.judge(shown, caller, task), strict=True):
         preference = verdict.preference
         if preference is not None and view.order == "swapped":
@@ -130,6 +138,8 @@ def annotate(
             digest=view.comparison.digest,
             cost_usd=verdict.cost_usd,
             served=next((call.served for call in verdict.calls if call.served), None),
+            n_calls=len(verdict.calls),
+            judge=of,
         )
         yield annotation, verdict
 

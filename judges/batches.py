@@ -7,24 +7,24 @@ under way is waited for and not sent again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from judges.backends.base import CallFailed, Completion, Failure, Reply, Request
+from judges.backends.base import CallFailed, Completion, Failure, RemoteLLM, Reply, Request
 from judges.backends.batches import NO_RESULT, Progress, batch_service
 from judges.backends.calls import EMPTY, is_empty
 from judges.backends.handover import ASK_S, Handover, Pace, Work, read
 from judges.backends.remote import NotThere
 from judges.backends.runner import Call
 from judges.backends.spec import ModelSpec
-from judges.budget import BudgetGate
+from judges.budget import Budget, BudgetGate
 from judges.errors import UserError
-from judges.ledger import Batch, BatchStore
+from judges.ledger import Batch
+from judges.stores import Stores, Task
 
-if TYPE_CHECKING:
-    from judges.calling import Caller, Task
+Singly = Callable[[ModelSpec, Sequence[Request], Task], Iterator[tuple[Request, Reply]]]
 
 _CHUNK = 1024
 """Requests that are looked up in the cache together."""
@@ -38,23 +38,38 @@ class Batches:
     """The batches that one Caller hands over and waits for."""
 
     def __init__(
-        self, caller: Caller, store: BatchStore, pace: Pace, tell: Callable[[str], None]
+        self,
+        stores: Stores,
+        budget: Budget,
+        pace: Pace,
+        tell: Callable[[str], None],
+        *,
+        remote: Callable[[ModelSpec], RemoteLLM],
+        run: Callable[[Coroutine[Any, Any, Any]], Any],
+        singly: Singly | None,
     ) -> None:
-        """`tell` is told how far the batches are."""
-        self._caller = caller
-        self._store = store
+        """`tell` is told how far the batches are; `remote` gives a model's client, and `run` runs
+        something on the loop of all calls. With `singly` nothing is handed over: it answers what
+        stands in no batch, by single calls."""
+        if stores.batch_store is None:
+            raise ValueError("batches need a batch_store")
+        self._stores = stores
+        self._store = stores.batch_store
+        self._budget = budget
         self._pace = pace
         self._tell = tell
+        self._remote = remote
+        self._singly = singly
         self._told: dict[str, str] = {}
-        self._handover = Handover(store, caller.stored, caller.run, pace, tell)
+        self._handover = Handover(self._store, stores.stored, run, pace, tell)
 
     def submit(self, wanted: Iterable[tuple[ModelSpec, Task, Sequence[Request]]]) -> None:
         """Hand over what is neither in the cache nor in a batch; all of it, or, where the budget
         does not hold what it can cost, nothing."""
         works = []
         for spec, task, requests in wanted:
-            by_key = dict(zip(self._caller.keys(spec, requests), requests, strict=True))
-            found = self._caller.stored(list(by_key))
+            by_key = dict(zip(self._stores.keys(spec, requests), requests, strict=True))
+            found = self._stores.stored(list(by_key))
             left = {key: of for key, of in by_key.items() if key not in found}
             if left:
                 works.append(self._work(spec, task, left))
@@ -63,21 +78,21 @@ class Batches:
     def complete(
         self, spec: ModelSpec, requests: Iterator[Request], task: Task
     ) -> Iterator[tuple[Request, Reply]]:
-        """As `Caller.complete`. Where the Caller makes single calls, those requests alone are
+        """As `Caller.complete`. Where nothing is handed over, those requests alone are
         waited for that are in a batch already."""
         asked: dict[str, list[Request]] = {}
         while chunk := list(islice(requests, _CHUNK)):
-            keys = self._caller.keys(spec, chunk)
-            found = self._caller.look_up(keys)
+            keys = self._stores.keys(spec, chunk)
+            found = self._stores.look_up(keys)
             for key, request in zip(keys, chunk, strict=True):
                 if key in found:
                     yield request, found[key]
                 else:
                     asked.setdefault(key, []).append(request)
-        if not self._caller.batch:
+        if self._singly is not None:
             held = self._store.holding(list(asked))
             single = [of for key in asked if key not in held for of in asked[key]]
-            yield from self._caller.complete_singly(spec, single, task)
+            yield from self._singly(spec, single, task)
             asked = {key: equal for key, equal in asked.items() if key in held}
         if not asked:
             return
@@ -89,29 +104,29 @@ class Batches:
                 continue
             for request in asked[key]:
                 yield request, reply
-        yield from self._caller.complete_singly(spec, single, task)
+        if self._singly is not None:
+            yield from self._singly(spec, single, task)
 
     def _work(self, spec: ModelSpec, task: Task, requests: Mapping[str, Request]) -> Work:
         def keep(calls: Sequence[Call]) -> None:
-            self._caller.keep(spec, task, calls, batch=True)
+            self._stores.keep(spec, task, calls, batch=True)
 
-        gate = BudgetGate(self._caller.budget, spec, self._caller.prices, batch=True)
-        return Work(spec, batch_service(self._caller.remote(spec)), gate, requests, keep)
+        gate = BudgetGate(self._budget, spec, self._stores.prices, batch=True)
+        return Work(spec, batch_service(self._remote(spec)), gate, requests, keep)
 
     def _wait(self, work: Work) -> Iterator[tuple[str, Reply | None]]:
         """What came of each request, by key, once it is stored.
 
-        Those that are in no batch are handed over, or come with None where the Caller makes single
-        calls. An interrupt leaves the batches to their providers. Raises UserError for what no
+        Those that are in no batch are handed over, or come with None where nothing is. An interrupt leaves the batches to their providers. Raises UserError for what no
         retry can mend, behind all that was completed.
         """
         waiting, wait = dict(work.requests), self._pace.first_s
-        submit = self._caller.batch
+        submit = self._singly is None
         try:
             while waiting:
                 held = self._store.holding(list(waiting))
                 free = [key for key in waiting if key not in held]
-                known = self._caller.look_up(free)
+                known = self._stores.look_up(free)
                 for key in free if not submit else known:
                     del waiting[key]
                     self._handover.settle(work, [key], [])

@@ -19,7 +19,7 @@ from judges.records import to_line
 
 _FIELDS = frozenset(field.name for field in fields(Completion))
 _KEYS_A_QUERY = 500
-_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=dict)
+_JSON = json.JSONEncoder(separators=(",", ":"), default=dict)
 
 
 def completion_key(identity: Mapping[str, str], request: Request) -> str:
@@ -27,19 +27,20 @@ def completion_key(identity: Mapping[str, str], request: Request) -> str:
 
     `identity` is the model: provider, name, where it is served, or the fingerprint of its weights.
     The request's own id is the caller's affair and left out. Every parameter is written out, so
-    that a changed default is another request.
+    that a changed default is another request. Inside the schema and the further parameters the
+    order counts: by it a model writes its reasons before or after the verdict.
     """
     sampling = {
         name: float(value) if name in _REAL and value is not None else value
         for name, value in asdict(request.sampling).items()
     }
     content = [
-        dict(identity),
+        dict(sorted(identity.items())),
         [[turn.role, turn.content] for turn in request.messages],
-        sampling,
+        dict(sorted(sampling.items())),
         request.schema,
         request.top_logprobs,
-        request.extra,
+        dict(sorted(request.extra.items())),
     ]
     return hashlib.sha256(_JSON.encode(content).encode()).hexdigest()
 
@@ -87,6 +88,16 @@ class Cache:
         )
         return found
 
+    def holding(self, keys: Sequence[str]) -> set[str]:
+        """Which of the keys have a row; what is in it is not looked at."""
+        held: set[str] = set()
+        for start in range(0, len(keys), _KEYS_A_QUERY):
+            part = keys[start : start + _KEYS_A_QUERY]
+            marks = ",".join("?" * len(part))
+            sql = f"SELECT key FROM herdbook_completions WHERE key IN ({marks})"
+            held.update(key for (key,) in self._database.read(sql, part))
+        return held
+
     def put_many(self, entries: Sequence[tuple[str, Completion]], model: str = "") -> None:
         """Store completions of one model; what is there under a key already stays."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -98,6 +109,12 @@ class Cache:
             "INSERT INTO herdbook_completions (key, check_sum, completion, model, served, created) "
             "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             rows,
+        )
+
+    def forget(self, keys: Sequence[str]) -> None:
+        """Drop what is there under the keys: it is asked for anew."""
+        self._database.write(
+            "DELETE FROM herdbook_completions WHERE key = ?", [(key,) for key in keys]
         )
 
     def size(self) -> Size:

@@ -7,15 +7,14 @@ completion the moment it comes, writes down what it cost, and stops at the budge
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from judges.backends.base import (
     LLM,
-    Completion,
     LocalLLM,
     RemoteLLM,
     Reply,
@@ -27,6 +26,7 @@ from judges.backends.opening import open_model
 from judges.backends.runner import Call, complete_batches
 from judges.backends.spec import ModelSpec
 from judges.budget import BUDGET, Budget, BudgetGate
+from judges.stores import Purpose, Stores, Task
 
 if TYPE_CHECKING:
     import asyncio
@@ -35,18 +35,15 @@ if TYPE_CHECKING:
     from judges.backends.handover import Pace
     from judges.batches import Batches
     from judges.cache import Cache
-    from judges.ledger import BatchStore, Entry, Ledger
+    from judges.ledger import BatchStore, Ledger
     from judges.prices import Prices
 
 __all__ = ["BUDGET", "Caller", "Limits", "Purpose", "Task"]
-
-Purpose = Literal["answers", "judging", "controls", "probe", "drift", "annotate"]
 
 _LOCAL_CHUNK = 1024
 """Requests to a model in this process that are sorted by length together."""
 _REMOTE_CHUNK = 256
 """Requests that are looked up in the cache together."""
-_CALLS_FOR_A_MEAN = 20
 
 
 class Closable(Protocol):
@@ -57,18 +54,6 @@ class Closable(Protocol):
 
 Held = TypeVar("Held", bound=Closable)
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What calls are made for; the ledger keeps it with each."""
-
-    board: str = ""
-    row: str = ""
-    judge: str = ""
-    purpose: Purpose = "judging"
-    folder: str = ""
-    """The results folder that the board lies in."""
 
 
 class Caller:
@@ -95,23 +80,17 @@ class Caller:
     ) -> None:
         """With `batch` servers are asked by their batch services, which takes a cache and a
         `batch_store`; `tell` is told how far they are."""
-        self.cache = cache
-        self.ledger = ledger
-        self.prices = prices
+        self.stores = Stores(cache, ledger, prices, batch_store)
         self.limits = limits or Limits()
         self.budget = Budget(max_cost_usd)
-        self.n_cached = 0
-        """Requests that were answered from the cache."""
         self.checked: set[str] = set()
         """The keys of the models that have been tried with a question before the rest was asked."""
         self.batch = batch
-        self._batch_store = batch_store
         self._pace = pace
         self._tell = tell
         self._batches: Batches | None = None
         self._opener = opener
         self._new_loop = new_loop
-        self._is_default = False
         self._runner: Runner | None = None
         self._remote: dict[str, RemoteLLM] = {}
         self._local: tuple[str, Closable] | None = None
@@ -128,7 +107,7 @@ class Caller:
     ) -> Caller:
         """A caller with the user's own cache, ledger and prices, opened at the first request."""
         caller = cls(max_cost_usd=max_cost_usd, limits=limits, batch=batch, pace=pace, tell=tell)
-        caller._is_default = True
+        caller.stores = Stores(is_default=True)
         return caller
 
     # ------------------------------------------------------------------------------- what was done
@@ -153,11 +132,23 @@ class Caller:
         return self.budget.is_used_up
 
     @property
-    def mean_cost_usd(self) -> float | None:
-        """What a call has cost so far; None before the first 20, or where it is not known."""
-        if self.is_cost_unknown or self.n_calls < _CALLS_FOR_A_MEAN:
-            return None
-        return self.spent_usd / self.n_calls
+    def n_cached(self) -> int:
+        """Requests that were answered from the cache."""
+        return self.stores.n_cached
+
+    @property
+    def price_table(self) -> Prices:
+        """The prices that calls are reckoned with."""
+        return self.stores.price_table
+
+    @property
+    def cache(self) -> Cache | None:
+        """Where completions are looked up and stored; None where all is to be asked."""
+        return self.stores.cache
+
+    @cache.setter
+    def cache(self, cache: Cache | None) -> None:
+        self.stores.cache = cache
 
     # -------------------------------------------------------------------------------------- calls
     def complete(
@@ -171,10 +162,10 @@ class Caller:
         without. Raises UserError for what no retry can mend: a wrong key, an unknown model, a
         refused parameter; what has been completed by then is stored, and comes first.
         """
-        self._open_stores()
+        self.stores.open()
         if not spec.is_remote:
             yield from self._from_memory(spec, iter(requests), task, fresh)
-        elif fresh or task.purpose == "probe" or not (self.batch or self._is_any_batch_open()):
+        elif fresh or task.purpose == "probe" or not (self.batch or self.stores.is_any_batch_open):
             yield from self._from_server(spec, iter(requests), task, fresh)
         else:
             yield from self._opened_batches().complete(spec, iter(requests), task)
@@ -189,7 +180,7 @@ class Caller:
         """Hand to batch services what `complete` will be asked for, so that all of them work side
         by side. Does nothing without `batch`, nor for models in this process."""
         if self.batch:
-            self._open_stores()
+            self.stores.open()
             self._opened_batches().submit(
                 [(spec, Task(), requests) for spec, requests in wanted if spec.is_remote]
             )
@@ -226,20 +217,10 @@ class Caller:
 
     def n_uncached(self, spec: ModelSpec, requests: Sequence[Request]) -> int:
         """How many of the requests to a server are not in the cache, equal ones counted once."""
-        self._open_stores()
-        keys = set(self._keys(_identity(spec), requests))
-        found = self.stored(list(keys))
-        return len(keys) - len(found)
-
-    @property
-    def price_table(self) -> Prices:
-        """The prices that calls are reckoned with."""
-        self._open_stores()
-        if self.prices is None:
-            from judges.prices import Prices
-
-            self.prices = Prices.load()
-        return self.prices
+        self.stores.open()
+        keys = set(self.stores.keys(spec, requests))
+        cache = self.stores.cache
+        return len(keys) - len(cache.holding(list(keys)) if cache and keys else ())
 
     def close(self) -> None:
         """Free the model in this process, and end all calls and connections."""
@@ -263,8 +244,8 @@ class Caller:
     ) -> Iterator[tuple[Request, Reply]]:
         while chunk := list(islice(requests, _LOCAL_CHUNK)):
             llm = self.local(spec)
-            keys = self._keys(llm.fingerprint(), chunk, fresh)
-            found = self.look_up(keys)
+            keys = [""] * len(chunk) if fresh else self.stores.keys_by(llm.fingerprint(), chunk)
+            found = self.stores.look_up(keys)
             waiting: dict[str, list[Request]] = {}
             for key, request in zip(keys, chunk, strict=True):
                 if key in found:
@@ -278,7 +259,7 @@ class Caller:
                     Call(request, "" if fresh else key_of[id(request)], reply, [reply])
                     for request, reply in done
                 ]
-                self.keep(spec, task, calls)
+                self.stores.keep(spec, task, calls)
                 for first, reply in done:
                     for request in waiting[key_of[id(first)]]:
                         yield request, reply
@@ -287,7 +268,6 @@ class Caller:
     def _from_server(
         self, spec: ModelSpec, requests: Iterator[Request], task: Task, fresh: bool
     ) -> Iterator[tuple[Request, Reply]]:
-        identity = _identity(spec)
         window = 2 * self.limits.max_in_flight
         size = max(1, min(_REMOTE_CHUNK, window // 4))
         waiting: dict[str, list[Request]] = {}
@@ -298,8 +278,8 @@ class Caller:
                 if is_more and n_waiting + size <= window:
                     chunk = list(islice(requests, size))
                     is_more = len(chunk) == size
-                    keys = self._keys(identity, chunk, fresh)
-                    found = self.look_up(keys)
+                    keys = [""] * len(chunk) if fresh else self.stores.keys(spec, chunk)
+                    found = self.stores.look_up(keys)
                     new = []
                     for key, request in zip(keys, chunk, strict=True):
                         if key in found:
@@ -328,26 +308,29 @@ class Caller:
     def _open_calls(self, spec: ModelSpec, task: Task) -> Calls:
         from judges.backends.calls import Calls
 
-        gate = BudgetGate(self.budget, spec, self.prices)
+        gate = BudgetGate(self.budget, spec, self.stores.prices)
         llm = self.remote(spec)
 
         def keep(calls: Sequence[Call]) -> None:
-            self.keep(spec, task, calls)
+            self.stores.keep(spec, task, calls)
 
         server = (spec.url, spec.key_variable)
         return Calls(self._opened_runner(), llm, server, gate=gate, keep=keep)
-
-    def _is_any_batch_open(self) -> bool:
-        return self._batch_store is not None and self._batch_store.is_any_open()
 
     def _opened_batches(self) -> Batches:
         if self._batches is None:
             from judges.backends.handover import Pace
             from judges.batches import Batches
 
-            if self._batch_store is None:
-                raise ValueError("batches need a batch_store")
-            self._batches = Batches(self, self._batch_store, self._pace or Pace(), self._tell)
+            self._batches = Batches(
+                self.stores,
+                self.budget,
+                self._pace or Pace(),
+                self._tell,
+                remote=self.remote,
+                run=self.run,
+                singly=None if self.batch else self.complete_singly,
+            )
         return self._batches
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -360,83 +343,3 @@ class Caller:
 
             self._runner = Runner(self.limits, self._new_loop)
         return self._runner
-
-    # ----------------------------------------------------------------------------- cache and ledger
-    def _open_stores(self) -> None:
-        if self._is_default:
-            from judges.cache import Cache
-            from judges.database import open_database
-            from judges.ledger import BatchStore, Ledger
-            from judges.prices import Prices
-
-            database = open_database()
-            self.cache, self.ledger = Cache(database), Ledger(database)
-            self._batch_store = BatchStore(database)
-            self.prices = Prices.load()
-            self._is_default = False
-
-    def _keys(
-        self, identity: Mapping[str, str], requests: Sequence[Request], fresh: bool = False
-    ) -> list[str]:
-        """A key for each request; none where each is to be made."""
-        if fresh:
-            return [""] * len(requests)
-        from judges.cache import completion_key
-
-        return [completion_key(identity, request) for request in requests]
-
-    def keys(self, spec: ModelSpec, requests: Sequence[Request]) -> list[str]:
-        """Of the requests to a model behind a server, in the cache."""
-        return self._keys(_identity(spec), requests)
-
-    def look_up(self, keys: Sequence[str]) -> dict[str, Completion]:
-        """What the cache holds of them, to answer with."""
-        found = self.stored([key for key in keys if key])
-        self.n_cached += sum(key in found for key in keys)
-        return found
-
-    def stored(self, keys: Sequence[str]) -> dict[str, Completion]:
-        """The same for whoever does not answer with it."""
-        return self.cache.get_many(keys) if self.cache and keys else {}
-
-    def keep(
-        self, spec: ModelSpec, task: Task, calls: Sequence[Call], *, batch: bool = False
-    ) -> None:
-        """Store what was completed, and what it cost. Runs on the thread that writes."""
-        done = [(c.key, c.reply) for c in calls if c.key and isinstance(c.reply, Completion)]
-        if self.cache and done:
-            self.cache.put_many(done, spec.spec)
-        entries = [entry for call in calls for entry in _entries(spec, task, call)]
-        if self.ledger and entries:
-            self.ledger.record([replace(entry, batch=batch) for entry in entries])
-
-
-def _identity(spec: ModelSpec) -> dict[str, str]:
-    """What tells a model behind a server from others, in the keys of the cache."""
-    return {"provider": spec.provider, "name": spec.name, "url": spec.url or ""}
-
-
-def _entries(spec: ModelSpec, task: Task, call: Call) -> list[Entry]:
-    """What a request was charged for: its reply, and before it replies without content."""
-    from judges.ledger import Entry, now
-
-    last = len(call.paid) - 1
-    return [
-        Entry(
-            time=now(),
-            folder=task.folder,
-            board=task.board,
-            row=task.row,
-            judge=task.judge,
-            purpose=task.purpose,
-            model=spec.spec,
-            served=completion.served,
-            input_tokens=completion.input_tokens,
-            cached_tokens=completion.cached_tokens,
-            output_tokens=completion.output_tokens,
-            reasoning_tokens=completion.reasoning_tokens,
-            cost_usd=completion.cost_usd,
-            attempts=1 + call.retries - last if n == last else 1,
-        )
-        for n, completion in enumerate(call.paid)
-    ]

@@ -1,7 +1,7 @@
 """The one database for completions, spending and batches: a SQLite file, or PostgreSQL by URL.
 
 Statements are plain SQL that both understand, with `?` for a parameter. Several processes can write
-at once. Nothing is opened, and SQLAlchemy is not imported, before the first statement.
+at once. Nothing is opened before the first statement.
 """
 
 from __future__ import annotations
@@ -11,16 +11,20 @@ import os
 import re
 import stat
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+from judges.drivers import (
+    WAIT_SECONDS,
+    Connection,
+    Driver,
+    PostgresDriver,
+    Row,
+    SqliteDriver,
+    StatementFailed,
+)
 from judges.errors import MissingExtraError, UserError
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
 
 VERSION = 1
 """Of the tables below; a database of a newer one is refused."""
@@ -43,14 +47,10 @@ _TABLES = (
         key TEXT PRIMARY KEY, batch TEXT NOT NULL)""",
     "CREATE INDEX IF NOT EXISTS herdbook_batch_of ON herdbook_batch_keys (batch)",
 )
-_WAIT_SECONDS = 60.0  # for a lock that another process holds
 _ELSEWHERE = "Name another place in HERDBOOK_CACHE or HERDBOOK_DATABASE"
-_SCHEMA_LOCK = 0x6865726462  # one process at a time makes the tables of a PostgreSQL database
-_INHERITED: list[Engine] = []
+_INHERITED: list[Driver] = []
 # Closing a file gives up all locks that this process holds on it: no other thread may be there yet.
 _CLAIMING = threading.Lock()
-
-Row = tuple[Any, ...]
 
 
 def cache_folder() -> Path:
@@ -77,7 +77,7 @@ class Database:
     """
 
     def __init__(self, url: str | None) -> None:
-        self._engine: Engine | None = None
+        self._driver: Driver | None = None
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._path: Path | None = None
@@ -98,25 +98,24 @@ class Database:
     def read(self, sql: str, values: Sequence[object] = ()) -> list[Row]:
         """The rows that a query finds."""
         with self._complaints():
-            engine = self._opened()
-            with self._own_joined() or engine.connect() as connection:
-                found = connection.exec_driver_sql(_for(engine, sql), tuple(values))
-                return [tuple(row) for row in found]
+            driver = self._opened()
+            with self._own_joined() or driver.reading() as connection:
+                return connection.execute(sql, values)
 
     def write(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
         """Execute a statement once for each row of values, all of them or none."""
         if not rows:
             return
         with self._complaints():
-            engine = self._opened()
-            with self._own_joined() or engine.begin() as connection:
-                connection.exec_driver_sql(_for(engine, sql), [_storable(row) for row in rows])
+            driver = self._opened()
+            with self._own_joined() or driver.writing() as connection:
+                connection.execute_many(sql, [_storable(row) for row in rows])
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
         """What this thread reads and writes in the block is one step: others see all of it or
-        nothing, and a killed process leaves nothing of it. The first statement must be a write."""
-        with self._complaints(), self._opened().begin() as connection:
+        nothing, and a killed process leaves nothing of it."""
+        with self._complaints(), self._opened().writing() as connection:
             self._joined.connection = connection
             try:
                 yield
@@ -130,9 +129,9 @@ class Database:
 
     def close(self) -> None:
         """Close the connections; the next statement opens them again."""
-        if self._engine is not None and self._pid == os.getpid():
-            self._engine.dispose()
-            self._engine = None
+        if self._driver is not None and self._pid == os.getpid():
+            self._driver.close()
+            self._driver = None
 
     @property
     def place(self) -> str:
@@ -144,69 +143,51 @@ class Database:
         url = make_url(self._url)
         return f"the PostgreSQL database {url.database} at {url.host or 'this machine'}"
 
-    def _opened(self) -> Engine:
+    def _opened(self) -> Driver:
         if self._pid != os.getpid():
             # A connection must not be used, nor even closed, on this side of a fork.
-            if self._engine is not None:
-                _INHERITED.append(self._engine)
-            self._engine, self._lock, self._pid = None, threading.Lock(), os.getpid()
-        if self._engine is not None:
-            return self._engine
+            if self._driver is not None:
+                _INHERITED.append(self._driver)
+            self._driver, self._lock, self._pid = None, threading.Lock(), os.getpid()
+        if self._driver is not None:
+            return self._driver
         with self._lock:
-            if self._engine is None:
-                engine = self._connect()
+            if self._driver is None:
+                driver = self._connect()
                 try:
-                    self._make_tables(engine)
+                    self._make_tables(driver)
                 except BaseException:
-                    engine.dispose()
+                    driver.close()
                     raise
-                self._engine = engine
-            return self._engine
+                self._driver = driver
+            return self._driver
 
-    def _connect(self) -> Engine:
-        import sqlalchemy
-
+    def _connect(self) -> Driver:
         if self._path is None:
-            if find_spec("psycopg") is None:
-                raise MissingExtraError("psycopg", "postgres")
-            try:
-                return sqlalchemy.create_engine(
-                    self._url, pool_pre_ping=True, connect_args={"connect_timeout": 10}
-                )
-            except (sqlalchemy.exc.ArgumentError, ValueError):  # its text can hold the password
-                raise UserError(
-                    "HERDBOOK_DATABASE is no valid URL; write postgresql://USER:PASSWORD@HOST/NAME, "
-                    "special characters in the password as %XX"
-                ) from None
+            for package in ("sqlalchemy", "psycopg"):
+                if find_spec(package) is None:
+                    raise MissingExtraError(package, "postgres")
+            return PostgresDriver(self._url)
         with _CLAIMING:
             _claim(self._path)
-        url = sqlalchemy.URL.create("sqlite", database=str(self._path))
-        engine = sqlalchemy.create_engine(url, connect_args={"timeout": _WAIT_SECONDS})
-        sqlalchemy.event.listen(engine, "connect", _set_up_sqlite)
-        return engine
+        return SqliteDriver(self._path)
 
-    def _make_tables(self, engine: Engine) -> None:
+    def _make_tables(self, driver: Driver) -> None:
         """Make the tables where there are none; raises UserError for those of another version."""
-        from sqlalchemy.exc import DBAPIError
-
-        newest = "SELECT MAX(version) FROM herdbook_schema"
         try:
-            with engine.connect() as connection:
-                found = connection.exec_driver_sql(newest).scalar()
-        except DBAPIError as error:
-            missing = getattr(error.orig, "sqlstate", None) == "42P01"
-            if not missing and "no such table" not in str(error.orig):
+            with driver.reading() as connection:
+                ((found,),) = connection.execute("SELECT MAX(version) FROM herdbook_schema")
+        except StatementFailed as error:
+            if not error.is_table_missing:
                 raise
             found = None
         if found is None:
-            with engine.connect() as connection:
-                _begin_alone(connection)
+            with driver.writing(alone=True) as connection:
                 for table in _TABLES:
-                    connection.exec_driver_sql(table)
-                connection.exec_driver_sql(
+                    connection.execute(table)
+                connection.execute(
                     f"INSERT INTO herdbook_schema VALUES ({VERSION}) ON CONFLICT DO NOTHING"
                 )
-                connection.commit()
         elif found > VERSION:
             raise UserError(
                 f"{self.place} was made by a newer Herdbook (version {found} of its tables, this "
@@ -224,20 +205,15 @@ class Database:
     @contextlib.contextmanager
     def _complaints(self) -> Iterator[None]:
         """Turns what the driver says into what the user can do."""
-        from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-
         try:
             yield
-        except DBAPIError as error:
-            said = (str(error.orig).strip() or type(error.orig).__name__).splitlines()[0]
-            raise UserError(self._complaint(said)) from None
-        except SQLAlchemyError as error:
-            raise UserError(f"{self.place}: {type(error).__name__}") from None
+        except StatementFailed as error:
+            raise UserError(self._complaint(str(error))) from None
 
     def _complaint(self, said: str) -> str:
         if self._path is None:
             return f"{self.place}: {said}. Check HERDBOOK_DATABASE and the server"
-        if re.search("not a database|malformed|corrupt", said):
+        if re.search("not a database|malformed|corrupt|disk I/O", said):
             return f"{self.place} is damaged ({said}). Put a copy back, {self._way_out()}"
         if "readonly" in said or "unable to open" in said:
             return f"{self.place} cannot be written to ({said}). {_ELSEWHERE}"
@@ -245,7 +221,7 @@ class Database:
             return f"{self.place}: no space is left on the disk; what was stored before is kept"
         if "locked" in said:
             return (
-                f"{self.place}: another process has held it for {_WAIT_SECONDS:.0f} seconds. End it "
+                f"{self.place}: another process has held it for {WAIT_SECONDS:.0f} seconds. End it "
                 "and try again"
             )
         return f"{self.place}: {said}"
@@ -259,36 +235,6 @@ def _storable(row: Sequence[object]) -> Row:
         else value
         for value in row
     )
-
-
-def _for(engine: Engine, sql: str) -> str:
-    """The statement with parameters as the driver wants them."""
-    return sql if engine.dialect.name == "sqlite" else sql.replace("?", "%s")
-
-
-def _begin_alone(connection: Connection) -> None:
-    """Begin a transaction that no other process can be in at the same time."""
-    if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-    else:
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_SCHEMA_LOCK})")
-
-
-def _set_up_sqlite(connection: Any, _record: object) -> None:
-    """Readers and one writer side by side; a killed process loses nothing that was written."""
-    import sqlite3
-
-    deadline = time.monotonic() + _WAIT_SECONDS
-    while True:
-        try:
-            # Several processes that open a new file at once are not made to wait by SQLite here.
-            connection.execute("PRAGMA journal_mode = WAL")
-            break
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-    connection.execute("PRAGMA synchronous = NORMAL")
 
 
 def _claim(path: Path) -> None:

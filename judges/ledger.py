@@ -70,8 +70,9 @@ class Spending:
 
 _COLUMNS = [f'"{field.name}"' for field in fields(Entry)]
 _SUMS = (
-    "COUNT(*), COALESCE(SUM(input_tokens), 0), COALESCE(SUM(cached_tokens), 0), "
-    "COALESCE(SUM(output_tokens), 0), COALESCE(SUM(reasoning_tokens), 0), "
+    # Real numbers: what a server says of its tokens can add up to more than SQLite's integers hold.
+    "COUNT(*), COALESCE(SUM(input_tokens * 1.0), 0), COALESCE(SUM(cached_tokens * 1.0), 0), "
+    "COALESCE(SUM(output_tokens * 1.0), 0), COALESCE(SUM(reasoning_tokens * 1.0), 0), "
     "COALESCE(SUM(cost_usd), 0), SUM(CASE WHEN cost_usd IS NULL THEN 1 ELSE 0 END), "
     "SUM(CASE WHEN batch THEN 1 ELSE 0 END), COALESCE(SUM(attempts - 1), 0)"
 )

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from judges.asking import LLMJudge, require_names
-from judges.backends.base import Completion, Request
+from judges.backends.base import Completion, Request, credible
 from judges.base import Shown, Verdict
 from judges.errors import UserError
 
@@ -88,15 +88,15 @@ class PairwiseLogprob(LLMJudge):
     def read(self, shown: Shown, completions: Sequence[Completion]) -> Verdict:
         if not completions:
             return Verdict(0.5)
-        listed = completions[0].logprobs
-        if not listed:
+        listed = credible(completions[0].logprobs)
+        if listed is None:
             return Verdict(None, NO_LOGPROBS)
         first, second = (
             sum(math.exp(logprob) for token, logprob in listed if token.strip() == label)
             for label in (self.first_label, self.second_label)
         )
         total = first + second
-        if not 0 < total < math.inf:
+        if not total:
             return Verdict(None, NO_LABEL)
         return Verdict(second / total)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import count
 from math import inf
 from typing import Any, Literal
@@ -20,19 +21,21 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from judges.base import Judge, stable_fraction
+from judges.base import Judge, judge_digest, stable_fraction
 from judges.errors import UserError
-from judges.schema import Instruction
+from judges.schema import Annotation, Instruction
 
 Aggregate = Literal["mean", "median", "majority", "weighted"]
 Assign = Literal["all", "one"]
 MAX_NAME = 96
 """Characters of a judge's name."""
+COIN = "coin"
+"""The annotator of a label that a coin gave: no judge is called so."""
 MAX_NAMED = 4
 """More judges than these are counted, not named."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Panel:
     """The judges of a board and how their votes become one preference."""
 
@@ -52,6 +55,8 @@ class Panel:
                 raise UserError(
                     f"a judge's name must be printable, 1 to {MAX_NAME} characters, not {name!r}"
                 )
+        if COIN in names:
+            raise UserError(f"no judge can be called {COIN!r}, as the coin of label noise is")
         if len(set(names)) < len(names):
             raise UserError(f"two judges of the panel have one name: {', '.join(sorted(names))}")
         if self.aggregate not in tuple(_AGGREGATES):  # a tuple: what TOML holds may have no hash
@@ -71,6 +76,18 @@ class Panel:
     @property
     def names(self) -> list[str]:
         return [judge.name for judge in self.judges]
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """Judge → digest of its identity."""
+        return {judge.name: judge_digest(judge) for judge in self.judges}
+
+    def is_anothers(self, verdict: Annotation) -> bool:
+        """Whether a stored verdict is of another judge than the one of its name here; one that does
+        not say, as those made elsewhere do not, is taken for ours."""
+        if verdict.judge is None:
+            return False
+        return self.digests.get(verdict.annotator, verdict.judge) != verdict.judge
 
     @property
     def called(self) -> str:

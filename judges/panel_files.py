@@ -16,6 +16,12 @@ from judges.errors import UserError
 
 SLOT = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 """A model that a panel leaves open."""
+_HOST = re.compile(
+    r"(openai-api/[^@]*)@((?:localhost|[\d.]+\.\d+|(?:[\w-]+\.)+[a-z]{2,}|[\w.-]+(?=:\d\d))"
+    r"(?::\d+)?(?:/.*)?)",
+    re.IGNORECASE,
+)
+"""A model at an address that is not written as one; `gemini@001` is a name."""
 
 
 # ----------------------------------------------------------------------------------- model slots
@@ -63,6 +69,12 @@ def fill_models(panel: Mapping[str, Any], given: Sequence[str]) -> dict[str, Any
 def served(text: str) -> dict[str, str]:
     """The keys `model` and, where MODEL@URL was written, `base_url`."""
     model, at, url = text.partition("@http")
+    if model.startswith(("openai/", "anthropic/", "openai-api/")) and model.endswith("/"):
+        raise UserError(f"{text}: the name behind {model} is missing")
+    if not at and (found := _HOST.fullmatch(text)):
+        raise UserError(
+            f"{text}: an address begins with http:// or https://: {found[1]}@http://{found[2]}"
+        )
     if not at:
         return {"model": text}
     if not model.startswith("openai-api/"):

@@ -16,7 +16,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field
 
 from judges.backends.base import Completion
 from judges.backends.spec import DEFAULT_URLS, ModelSpec
@@ -197,10 +197,18 @@ class Prices:
     def of(self, spec: ModelSpec, served: str | None = None) -> Price | None:
         """The price of a model, or None where it is not known; a model in this process is free.
 
-        `served` is the name that the server gives: where it has a price, that one holds.
+        `served` is the name that the server gives. It decides where it is a dated version of the
+        model that was asked for, or where that has no price; else a server could choose what its
+        calls count for in a budget.
         """
         if not spec.is_remote:
             return FREE
+        price = self._price(spec, None)
+        if served is not None and (price is None or _is_version(served, spec.name)):
+            return self._price(spec, served)
+        return price
+
+    def _price(self, spec: ModelSpec, served: str | None) -> Price | None:
         for table in self._tables:
             line = table.find(spec, served)
             if line is not None and (price := table.price(line)) is not None:
@@ -226,6 +234,10 @@ class Prices:
             is_alias=_is_alias(spec, first("floats")),
             as_of=found[0][0].file.as_of if found else None,
         )
+
+
+def _is_version(served: str, asked: str) -> bool:
+    return bool(_DATED.search(served)) and _DATED.sub("", served) == _LATEST.sub("", asked)
 
 
 def family_of(name: str) -> str | None:
@@ -285,7 +297,7 @@ def _packaged_toml() -> dict[str, Any]:
 @cache
 def _packaged() -> _Table:
     table = {key: value for key, value in _packaged_toml().items() if key != "families"}
-    return _Table("models.toml", validated(TypeAdapter(_File), table, "models.toml"), is_own=False)
+    return _Table("models.toml", validated(_File, table, "models.toml"), is_own=False)
 
 
 def _read(path: Path, *, is_own: bool) -> _Table:
@@ -293,7 +305,7 @@ def _read(path: Path, *, is_own: bool) -> _Table:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not valid TOML ({error})") from None
-    file = validated(TypeAdapter(_File), content, str(path))
+    file = validated(_File, content, str(path))
     for line in file.models:
         if (line.input is None) != (line.output is None):
             raise UserError(f"{path}: {line.model}: give both input and output, or neither")

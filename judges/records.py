@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import tempfile
+import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from functools import cache
@@ -23,6 +24,8 @@ from pydantic import TypeAdapter, ValidationError
 from judges.errors import UserError
 
 T = TypeVar("T")
+MAX_DEPTH = 50
+"""Tables and lists of a TOML file that stand in one another."""
 
 
 def to_line(record: object) -> str:
@@ -74,10 +77,37 @@ def read_records(path: Path, *, allow_torn: bool = False) -> Iterator[tuple[int,
             yield number, record
 
 
-def validated(adapter: TypeAdapter[T], value: object, where: str) -> T:
-    """The value as the adapter's type; raises UserError that names the first wrong field."""
+def read_toml(path: Path) -> dict[str, Any]:
+    """The content of a TOML file; raises UserError for one that cannot be read."""
     try:
-        return adapter.validate_python(value)
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # also of bytes that are no text, and of numbers without end
+        raise UserError(f"{path}: not valid TOML ({error})") from None
+    except RecursionError:
+        raise UserError(f"{path}: not valid TOML (nested too deeply)") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    level: list[Any] = [table]
+    for _ in range(MAX_DEPTH):
+        inner = [one.values() if isinstance(one, dict) else one for one in level]
+        level = [one for of in inner for one in of if isinstance(one, dict | list)]
+    if level:
+        raise UserError(f"{path}: not valid TOML (nested too deeply)")
+    return table
+
+
+_ADAPTERS: dict[Any, TypeAdapter[Any]] = {}
+"""Type → what reads it; made once, as making one takes as long as reading a file."""
+
+
+def validated(kind: type[T], value: object, where: str) -> T:
+    """The value as one of this type; raises UserError that names the first wrong field."""
+    adapter = _ADAPTERS.get(kind)
+    if adapter is None:
+        adapter = _ADAPTERS[kind] = TypeAdapter(kind)
+    try:
+        read: T = adapter.validate_python(value)
+        return read
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         at = ".".join(str(part) for part in first["loc"])

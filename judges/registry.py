@@ -6,7 +6,6 @@ class. A judge file is one such table by itself: a new judge of a kind that ther
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, fields
 from importlib import import_module, resources
@@ -20,6 +19,8 @@ from judges.base import Judge
 from judges.errors import UserError
 from judges.panel import MAX_NAME, Panel
 from judges.panel_files import SLOT, line_of, served
+from judges.records import read_toml
+from judges.templates import chat_template_file
 
 KINDS = {
     "checklist": "judges.checklist:Checklist",
@@ -54,6 +55,7 @@ EXAMPLES = {
     "alpaca_eval": "alpaca_eval/FOLDER",
 }
 
+CHAT_TEMPLATE = "args.chat_template"
 PANEL_KEYS = ("aggregate", "assign", "judges", "note", "schema_version")
 _PROVIDERS = ("openai", "anthropic", "openai-api", "vllm", "hf", "fake")
 
@@ -139,6 +141,8 @@ def _check_type(what: str, hint: Any, value: object) -> None:
         raise UserError(f"{what} must be one of {choices}, not {value!r}")
     if not _fits(hint, value):
         raise UserError(f"{what} must be of type {_spelt(hint)}, not {value!r}")
+    if isinstance(value, dict) and not _is_json(value):
+        raise UserError(f"{what} must hold no date and no number like nan and inf")
     if isinstance(value, float) and not isfinite(value):
         raise UserError(f"{what} must lie in the range of numbers, not {value!r}")
 
@@ -169,6 +173,15 @@ def _fits(hint: Any, value: object) -> bool:
     if hint in (int, float):
         return isinstance(value, int | hint) and not isinstance(value, bool)
     return isinstance(value, str if hint is Path else hint)
+
+
+def _is_json(value: object) -> bool:
+    """Whether a value can be sent to a server: no date, and no number that is none."""
+    if isinstance(value, dict):
+        return all(_is_json(inner) for inner in value.values())
+    if isinstance(value, list):
+        return all(_is_json(inner) for inner in value)
+    return isinstance(value, str | int) or (isinstance(value, float) and isfinite(value))
 
 
 def _spelt(hint: Any) -> str:
@@ -210,12 +223,15 @@ def known_specs(only: str | None = None) -> list[str]:
 
 def read_judge(path: Path) -> dict[str, Any]:
     """The table of a judge file; the files that it names are seen from its folder."""
-    table = _judge(path, _read_toml(path))
+    table = _judge(path, read_toml(path))
     if "judges" in table:
         raise UserError(f"{path} is a file of a panel: give it with --panel")
     if "kind" not in table:
         raise UserError(f"{path}: a judge needs a `kind`; known: {', '.join(KINDS)}")
-    return table | {key: str(path.parent / value) for key, value in named_files(table).items()}
+    named = {key: str(path.parent / value) for key, value in named_files(table).items()}
+    if (template := named.pop(CHAT_TEMPLATE, None)) is not None:
+        named["args"] = table["args"] | {"chat_template": template}
+    return table | named
 
 
 def _judge(path: Path, table: Mapping[str, Any]) -> dict[str, Any]:
@@ -224,12 +240,17 @@ def _judge(path: Path, table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def named_files(table: Mapping[str, Any]) -> dict[str, str]:
-    """Key → path of the files that a judge's table names: its prompt, its verdicts, its folder."""
+    """Key → path of the files that a judge's table names: its prompt, its verdicts, its folder, its
+    chat template."""
     found = {}
     if isinstance(prompt := table.get("prompt"), str) and prompt.endswith(".toml"):
         found["prompt"] = prompt
     if isinstance(path := table.get("path"), str):
         found["path"] = path
+    args = table.get("args")
+    own = args.get("chat_template") if isinstance(args, dict) else None
+    if isinstance(own, str) and chat_template_file({"chat_template": own}, Path()) is not None:
+        found[CHAT_TEMPLATE] = own
     return found
 
 
@@ -240,7 +261,7 @@ def read_panel(path: Path) -> dict[str, Any]:
 
     Raises UserError for broken TOML, an unknown key, or no judges.
     """
-    panel = _read_toml(path)
+    panel = read_toml(path)
     if "kind" in panel and "judges" not in panel:
         return {"judges": [_judge(path, panel)]}
     if unknown := sorted(set(panel) - set(PANEL_KEYS)):
@@ -253,15 +274,6 @@ def read_panel(path: Path) -> dict[str, Any]:
     ):
         raise UserError(f"{path}: a panel needs at least one [[judges]] table")
     return panel
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid TOML ({error})") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def make_panel(panel: Mapping[str, Any], folder: Path, file: Path | None = None) -> Panel:

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
-from judges.backends.checkpoint import find_checkpoint
+from judges.backends.checkpoint import find_checkpoint, pin_of
 from judges.backends.reward import RewardScorer, Score, check_reward
 from judges.base import Shown, Verdict
 from judges.calling import Caller, Task
@@ -24,6 +25,7 @@ from judges.errors import UserError
 from judges.quoting import quote
 from judges.schema import Instruction, Message
 from judges.scores import check_map, preference
+from judges.templates import args_with_digest, chat_template_file
 
 _ARGS = ("batch_size", "chat_template", "device", "dtype", "system_prompt")
 _CHUNK = 512
@@ -45,13 +47,14 @@ class RewardModel:
     revision: str | None = None
     """A commit, tag or branch of a model on the Hub."""
     weights: str | None = None
-    """The hash of the weights: another model is refused."""
+    """What binds the model (`checkpoint.pin_of`): another one is refused."""
     scale: float = 1.0
     """The difference of two scores that makes the better answer e times as likely to be preferred."""
     family: str | None = None
     """The family of models that it belongs to, where its name does not say it."""
     args: dict[str, str] = field(default_factory=dict)
-    """batch_size, chat_template, device, dtype, system_prompt."""
+    """batch_size, chat_template (seen from the panel's folder), device, dtype, system_prompt."""
+    folder: Path = field(default=Path(), repr=False)
 
     def __post_init__(self) -> None:
         check_map(self.name, spread=self.scale, tie_band=0.0, called="scale")
@@ -65,7 +68,8 @@ class RewardModel:
 
     def identity(self) -> Mapping[str, Any]:
         """All that changes a verdict; the device and the size of batches only change rounding."""
-        args = {k: v for k, v in self.args.items() if k not in ("batch_size", "device")}
+        args = args_with_digest(self.args, self.folder)
+        args = {k: v for k, v in args.items() if k not in ("batch_size", "device")}
         return {
             "kind": self.KIND,
             "version": self.VERSION,
@@ -83,16 +87,19 @@ class RewardModel:
         check_reward(find_checkpoint(self.model, revision=self.revision).folder)
 
     def load(self) -> RewardScorer:
-        """The model, ready to score; raises UserError, also for other weights than those named."""
+        """The model, ready to score; raises UserError, also for another one than `weights` says."""
         settings: dict[str, Any] = {**self.args, "revision": self.revision}
+        if (file := chat_template_file(self.args, self.folder)) is not None:
+            settings["chat_template"] = file
         if "batch_size" in settings:
             settings["batch_size"] = int(settings["batch_size"])
         scorer = RewardScorer.load(self.model, **settings)
-        if self.weights not in (None, scorer.parts["weights"]):
+        found = pin_of(scorer.parts)
+        if self.weights not in (None, found):
             scorer.close()
             raise UserError(
-                f"judge {self.name}: {self.model} holds other weights than the panel names: "
-                f"{scorer.parts['weights']} is there, {self.weights} is wanted"
+                f"judge {self.name}: {self.model} holds other weights, config or tokenizer than "
+                f"the panel names: {found} is there, {self.weights} is wanted"
             )
         return scorer
 

@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 # Records are read from files that others wrote: an unknown field there is an error.
@@ -91,7 +92,7 @@ class Output:
         return len(self.text) if self.length is None else self.length
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
     """Two answers to one instruction."""
 
@@ -102,7 +103,7 @@ class Comparison:
     generator_1: str
     generator_2: str
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """16 hexadecimal digits that change with any text of the comparison.
 
@@ -129,6 +130,10 @@ class Annotation:
     """What the calls behind the verdict cost when they were made; None: no call, or no price."""
     served: str | None = None
     """The name that the server gave the model that judged."""
+    n_calls: int = 0
+    """Replies of a model that the verdict was read from."""
+    judge: str | None = None
+    """Digest of the judge's identity; one of that name that is another has another."""
 
 
 def _digest(texts: list[Any]) -> str:

@@ -8,7 +8,6 @@ text of others (the conversation, an answer) becomes a framed block: see `judges
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -17,7 +16,7 @@ from pathlib import Path
 
 from judges.errors import UserError
 from judges.quoting import BEGIN, END, framed, nonce_of
-from judges.records import digest
+from judges.records import digest, read_toml
 from judges.schema import Instruction, Message
 
 DATA = {
@@ -92,16 +91,12 @@ def read_template(name: str, folder: Path, known: set[str]) -> Template:
     `known` are the names that the judge's kind fills in. Raises UserError for a file that is
     missing, broken or has none of them.
     """
-    path = folder / name
-    if not name.endswith(".toml"):
-        path = Path(str(resources.files("judges"))) / "prompts" / f"{name}.toml"
-    if not path.is_file():
-        packaged = ", ".join(sorted(packaged_prompts()))
-        raise UserError(f"prompt {name!r}: no such file in {folder}; packaged: {packaged}")
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid TOML ({error})") from None
+    packaged = packaged_prompts()
+    path = folder / name if name.endswith(".toml") else packaged.get(name)
+    if path is None or not path.is_file():
+        known_names = ", ".join(sorted(packaged))
+        raise UserError(f"prompt {name!r}: no such file in {folder}; packaged: {known_names}")
+    table = read_toml(path)
     if unknown := sorted(set(table) - {"system", "user", "schema_version"}):
         raise UserError(f"{path}: unknown key {unknown[0]!r}; known: system, user")
     texts = [table.get("system", ""), table.get("user")]
@@ -115,6 +110,28 @@ def read_template(name: str, folder: Path, known: set[str]) -> Template:
     return template
 
 
+def chat_template_file(args: Mapping[str, str], folder: Path) -> Path | None:
+    """The file of a judge's `args.chat_template`, seen from `folder`; None where it names none."""
+    choice = args.get("chat_template", "plain")
+    return None if choice == "plain" else folder / choice
+
+
+def args_with_digest(args: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """A judge's `args` for its identity: a chat template's file is hashed by what it holds.
+
+    Raises UserError for one that cannot be read.
+    """
+    file = chat_template_file(args, folder)
+    if file is None:
+        return dict(args)
+    try:
+        return {**args, "chat_template": digest(file.read_text(encoding="utf-8"))}
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"chat template {file}: cannot be read ({reason})") from None
+
+
+@cache
 def packaged_prompts() -> dict[str, Path]:
     """Name → file of the prompts that come with Herdbook."""
     folder = Path(str(resources.files("judges"))) / "prompts"

@@ -93,6 +93,11 @@ def read_answers(
     return outputs, generators.pop() if generators else None
 
 
+def with_input(instruction: str, row: Mapping[str, Any]) -> str:
+    """An instruction with what Alpaca's column `input` gives to it below, where there is any."""
+    return f"{instruction}\n\n{row['input']}" if row.get("input") else instruction
+
+
 class _Finder:
     """Finds the instruction that a row answers, by id or by its text."""
 
@@ -111,8 +116,7 @@ class _Finder:
         text = row.get("instruction")
         if not isinstance(text, str):
             raise UserError(f"{where}: neither `instruction_id` nor `instruction` is given")
-        if row.get("input"):
-            text = f"{text}\n\n{row['input']}"
+        text = with_input(text, row)
         if text.strip() not in self.by_text:
             return None
         found = self.by_text[text.strip()]

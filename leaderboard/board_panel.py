@@ -12,7 +12,7 @@ from typing import Any
 
 from judges.alpaca_eval_config import AlpacaEvalConfig
 from judges.asking import LLMJudge
-from judges.backends.checkpoint import find_checkpoint
+from judges.backends.checkpoint import find_checkpoint, pin_of
 from judges.base import Judge, Orders
 from judges.errors import UserError
 from judges.panel_files import fill_models
@@ -27,7 +27,9 @@ from judges.registry import (
     spec_of,
 )
 from judges.schema import Instruction
+from judges.templates import chat_template_file
 from leaderboard.boards import Board
+from leaderboard.models import refuse_to_send
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ def board_panel(
 ) -> BoardPanel:
     """The panel as a board holds it; raises UserError for one that cannot judge the instructions.
 
-    A model in this process is bound to the weights that it has now, if its folder is here.
+    A model in this process is bound to the files that it has now, if its folder is here.
     """
     tables = [dict(table) for table in wanted["judges"]]
     for table in tables:
@@ -85,6 +87,8 @@ def board_panel(
     written = []
     for table, judge in zip(tables, panel.judges, strict=True):
         _refuse_half_recorded(judge, orders)
+        if isinstance(judge, LLMJudge):
+            refuse_to_send(instructions, judge.spec, f"judge {judge.name}")
         own = _written_out(table, judge)
         if isinstance(judge, Recorded) and judge.path:
             verdicts = judge.folder / judge.path
@@ -96,6 +100,10 @@ def board_panel(
             own["path"] = _copied_config(files, judge)
         elif isinstance(judge, LLMJudge):
             own["prompt"] = _copied(files, "prompts", Path(judge.template.source))
+        template = chat_template_file(own.get("args", {}), getattr(judge, "folder", Path()))
+        if template is not None:
+            copy = _copied(files, "templates", template)
+            own["args"] = own["args"] | {"chat_template": copy}
         if (weights := _weights_of(judge)) is not None:
             own["weights"] = weights
         written.append(own)
@@ -142,7 +150,7 @@ def _copied_config(files: dict[str, Path | str], judge: AlpacaEvalConfig) -> str
 
 
 def _weights_of(judge: Judge) -> str | None:
-    """The hash of the weights of a judge in this process; None where they are not in a folder here.
+    """What binds a judge in this process to its model; None where that is not in a folder here.
 
     Raises UserError for a model that is nowhere, as one written without its provider is.
     """
@@ -157,7 +165,7 @@ def _weights_of(judge: Judge) -> str | None:
             f"judge {judge.name}: there is no folder {spec.name!r}. A model is a folder, hf/ORG/NAME, "
             "vllm/PATH, openai/NAME, anthropic/NAME or openai-api/NAME@URL"
         )
-    return find_checkpoint(spec.name, adapter=spec.args.get("adapter")).fingerprint()["weights"]
+    return pin_of(find_checkpoint(spec.name, adapter=spec.args.get("adapter")).fingerprint())
 
 
 def _refuse_half_recorded(judge: Judge, orders: Orders) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -17,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
-from pydantic import TypeAdapter
 
 from judges.alpaca_eval_config import AlpacaEvalConfig
 from judges.base import stable_fraction
@@ -25,7 +23,7 @@ from judges.errors import UserError
 from judges.panel import Panel
 from judges.panel_files import panel_toml
 from judges.recorded import Recorded
-from judges.records import digest, to_line, validated
+from judges.records import digest, read_toml, to_line, validated
 from judges.registry import make_panel, named_files, read_panel
 from judges.schema import Comparison, Instruction, Output
 from leaderboard.calibration import (
@@ -66,6 +64,11 @@ class Board:
     def is_recorded(self) -> bool:
         """Whether every judge only replays verdicts that were made elsewhere."""
         return all(isinstance(judge, Recorded) for judge in self.panel.judges)
+
+    @cached_property
+    def derived(self) -> dict[str, Any]:
+        """What other modules work out of the board and need more than once, by a name of theirs."""
+        return {}
 
     @cached_property
     def by_id(self) -> dict[str, Instruction]:
@@ -127,12 +130,9 @@ def load_board(
     path = find_board(name, Path(results))
     _refuse_links(path)
     file = path / "board.toml"
-    try:
-        written = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: not valid TOML ({error})") from None
+    written = read_toml(file)
     said = written.pop("hashes", None)
-    settings = validated(TypeAdapter(Settings), written, str(file))
+    settings = validated(Settings, written, str(file))
     _check_references(settings.references, str(file))
     instructions = read_evalset(path / "evalset.jsonl")
     references = {

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field, TypeAdapter
+from pydantic import Field
 
 from judges.errors import UserError
 from judges.records import validated
@@ -82,7 +82,7 @@ def read_lc_alpaca_eval(board: Path, ids: Sequence[str]) -> LcAlpacaEvalFile | N
     path = board / LC_ALPACA_EVAL
     if not path.is_file():
         return None
-    read = validated(TypeAdapter(LcAlpacaEvalFile), _json(path), str(path))
+    read = validated(LcAlpacaEvalFile, _json(path), str(path))
     if list(read.difficulty) != list(ids):
         raise UserError(f"{path}: there must be one difficulty an instruction, in their order")
     if unknown := [row.instruction_id for row in read.gamed if row.instruction_id not in set(ids)]:
@@ -170,7 +170,7 @@ def read_calibration(board: Path, ids: Sequence[str]) -> CalibrationFile | None:
         return None
     anew = f"make it anew with: leaderboard board calibrate {board.name} --overwrite"
     try:
-        read = validated(TypeAdapter(CalibrationFile), _json(path), str(path))
+        read = validated(CalibrationFile, _json(path), str(path))
     except UserError as error:
         raise UserError(f"{error}; {anew}") from None
     k = len(read.mediators)

@@ -117,7 +117,7 @@ def run_controls(board: Board, watch: Watch, caller: Caller | None = None) -> li
             left = _unjudged(board)
             work = control_comparisons(board, left)
             for row, _ in work:
-                row.write_manifest(_manifest(row.name, left[row.name]))
+                row.write_manifest(_manifest(board, row.name, left[row.name]))
             judge_rows(board, work, watch, caller, "controls")
             instructions, references = control_items(board), board.settings.references[:1]
             for row, _ in work:
@@ -162,9 +162,12 @@ def _unjudged(board: Board) -> dict[str, dict[str, Output]]:
     return left
 
 
-def _manifest(name: str, outputs: dict[str, Output]) -> Manifest:
+def _manifest(board: Board, name: str, outputs: dict[str, Output]) -> Manifest:
     """What a control's verdicts are on: other texts, as of another version, are judged again."""
-    parts = {"answers": digest({i: output.text for i, output in outputs.items()})}
+    key = f"digest of control {name}"
+    if key not in board.derived or board.derived[key][0] is not outputs:
+        board.derived[key] = outputs, digest({i: output.text for i, output in outputs.items()})
+    parts = {"answers": board.derived[key][1]}
     return Manifest(source=f"control {name}", parts=parts, settings={}, herdbook=__version__)
 
 
@@ -177,7 +180,7 @@ def _summary(board: Board, name: str, outputs: dict[str, Output]) -> dict[str, A
     if summary is None or summary["board"]["hashes"] != dict(board.hashes):
         return None
     answers = (summary["manifest"] or {}).get("parts")
-    return summary if answers == _manifest(name, outputs).parts else None
+    return summary if answers == _manifest(board, name, outputs).parts else None
 
 
 def judged_controls(board: Board) -> dict[str, tuple[dict[str, Any], dict[str, Output]]]:
@@ -191,7 +194,15 @@ def judged_controls(board: Board) -> dict[str, tuple[dict[str, Any], dict[str, O
 
 
 def control_outputs(board: Board, name: str, control: Control) -> dict[str, Output] | None:
-    """The control's answer to every instruction, or None where one cannot be made."""
+    """The control's answer to every instruction, or None where one cannot be made; made once."""
+    key = f"control {name}"
+    if key not in board.derived or board.derived[key][0] != control:
+        board.derived[key] = control, _outputs(board, name, control)
+    outputs: dict[str, Output] | None = board.derived[key][1]
+    return outputs
+
+
+def _outputs(board: Board, name: str, control: Control) -> dict[str, Output] | None:
     reference = board.references[board.settings.references[0]]
     outputs = {}
     for instruction in board.instructions:

@@ -9,19 +9,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from judges.base import Orders
 from judges.calling import Caller
 from judges.errors import UserError
 from judges.records import digest, to_line, validated
 from judges.schema import Instruction, Output
-from leaderboard.answers import read_answers
+from leaderboard.answers import read_answers, with_input
 from leaderboard.board_panel import BoardPanel, board_panel, new_panel
 from leaderboard.boards import Board, load_board, write_board
 from leaderboard.evalset import check_instruction
 from leaderboard.generate import generate_answers
-from leaderboard.models import AnswersFile, LanguageModel, parse_model_args, resolve, row_name
+from leaderboard.models import (
+    AnswersFile,
+    LanguageModel,
+    parse_model_args,
+    refuse_to_send,
+    resolve,
+    row_name,
+)
 from leaderboard.results import Row
 from leaderboard.settings import SelfJudging, Settings
 from leaderboard.user_files import SUFFIXES, check_name, read_rows
@@ -127,7 +132,8 @@ def read_prompts(
 ) -> tuple[Instruction, ...]:
     """The instructions of a user's file of prompts.
 
-    The prompt is the column named, else the first of PROMPT_COLUMNS that is there; the id is the
+    The prompt is the column named, else the first of PROMPT_COLUMNS that is there, `instruction`
+    with AlpacaFarm's `input` below it; the id is the
     first of ID_COLUMNS, else the row's number. `checks`, `gold_answer` and `category` are read
     where they are there. Raises UserError for a column that is missing, an empty or doubled
     prompt, or a doubled id.
@@ -148,14 +154,17 @@ def read_prompts(
     instructions: dict[str, Instruction] = {}
     seen: dict[str, str] = {}
     for number, (where, row) in enumerate(rows, 1):
+        asked = row.get(prompt)
+        if prompt == "instruction" and isinstance(asked, str):
+            asked = with_input(asked, row)
         record = {
             "id": str(row[named]) if named and row.get(named) is not None else f"{number:04d}",
-            "messages": turns_of(row.get(prompt), where, prompt),
+            "messages": turns_of(asked, where, prompt),
             "category": _text(row.get(category_column or "category")),
             "checks": _decoded(row.get("checks"), where) or (),
             "gold_answer": row.get("gold_answer"),
         }
-        instruction = validated(TypeAdapter(Instruction), record, where)
+        instruction = validated(Instruction, record, where)
         check_instruction(instruction, where)
         if instruction.id in instructions:
             raise UserError(f"{where}: a second prompt has the id {instruction.id!r}")
@@ -233,6 +242,8 @@ def _references(
         outputs, generator = (
             read_answers(model.path, instructions) if isinstance(model, AnswersFile) else ({}, None)
         )
+        if isinstance(model, LanguageModel):
+            refuse_to_send(instructions, model.spec, f"--reference {spec}")
         name = row_name(model, None, generator)
         if name in chosen:
             raise UserError(f"two references are called {name!r}")
@@ -244,7 +255,14 @@ def _references(
             row, sampling = Row(unfinished / name), settings.sampling
             with Caller.default() as caller:
                 generate_answers(
-                    row, answers, instructions, sampling, watch, overwrite=True, caller=caller
+                    row,
+                    answers,
+                    instructions,
+                    sampling,
+                    watch,
+                    overwrite=True,
+                    caller=caller,
+                    board=unfinished.parent / recipe.name,
                 )
             answers = row.outputs()
         references[name] = {i: replace(o, generator=name) for i, o in answers.items()}

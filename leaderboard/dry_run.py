@@ -8,19 +8,17 @@ from typing import Literal
 
 from judges.asking import LLMJudge
 from judges.backends.base import Request
-from judges.base import Shown, presentations
+from judges.base import Shown
 from judges.calling import Caller
 from judges.schema import Comparison, Instruction
 from leaderboard.answers import read_answers
 from leaderboard.boards import Board
 from leaderboard.controls import unjudged_controls
-from leaderboard.drift import FILE as DRIFT_FILE
-from leaderboard.drift import REPEATS
 from leaderboard.estimate import Estimate, dollars, estimate, total
 from leaderboard.generate import open_requests
 from leaderboard.judging import held_verdicts, outstanding
 from leaderboard.models import AnswersFile, LanguageModel, Model, row_name
-from leaderboard.preflight import llm_judges, probe
+from leaderboard.preflight import drift_estimates, llm_judges, probe
 from leaderboard.results import Row
 from leaderboard.self_judging import excluded
 from leaderboard.table import grid
@@ -65,7 +63,8 @@ def dry_run(
     ]
     found += of_row
     if any(of.n_calls for of in of_row):
-        found += [of for of in _drift(board, pairs, caller, is_first=is_first) if of.n_calls]
+        asked = [judge for judge, of in zip(llm_judges(board), of_row, strict=True) if of.n_calls]
+        found += drift_estimates(board, asked, pairs, caller, is_first=is_first)
     if is_first and (controls := unjudged_controls(board)):
         found += [
             _judging(judge, board, controls, "controls", caller) for judge in llm_judges(board)
@@ -100,7 +99,7 @@ def _judging(
         view
         for row, pairs in work
         for view in outstanding(
-            board, judge, pairs, held_verdicts(row, pairs), excluded(board, row)
+            board, judge, pairs, held_verdicts(board, row, pairs), excluded(board, row)
         )
     ]
     if whose == "controls":  # the judge's first call is one of theirs, or one more
@@ -112,25 +111,6 @@ def _judging(
     what = f"{whose}: judging by {judge.name}"
     prices, tokens = caller.price_table, judge.reply_tokens
     return estimate(what, judge.spec, requests, tokens, prices, n_stored, batch=caller.batch)
-
-
-def _drift(
-    board: Board, pairs: Sequence[Comparison], caller: Caller, *, is_first: bool
-) -> list[Estimate]:
-    """What watching the models behind servers asks them once more, of no cache: see
-    `leaderboard.drift`."""
-    n, found = board.settings.drift, dict[str, Estimate]()
-    is_first &= not (board.path / DRIFT_FILE).exists()
-    if is_first and len(pairs) < min(n, len(board.comparison_ids(board.instructions))):
-        return []
-    for judge in llm_judges(board):
-        if judge.spec.is_remote and judge.spec.spec not in found:
-            shown = presentations(judge, pairs[:n], board.settings.orders, board.settings.seed)
-            requests = (REPEATS if is_first else 1) * _different(judge, shown)
-            what, tokens = f"drift: {judge.spec.spec}", judge.reply_tokens
-            of = estimate(what, judge.spec, requests, tokens, caller.price_table)
-            found[judge.spec.spec] = of
-    return list(found.values())
 
 
 def _different(judge: LLMJudge, shown: Iterable[Shown]) -> list[Request]:

@@ -100,13 +100,15 @@ def in_dollars(estimates: Sequence[Estimate]) -> str:
     return " – ".join(dollars(cost) for cost in costs) + " (low, expected, high)"
 
 
-def spent(caller: Caller) -> str:
-    """What a run has spent, in a line."""
+def spent(
+    caller: Caller, advice: str = ". The same command with a higher budget goes on"
+) -> str:
+    """What a run has spent, in a line, and at the budget what can be done."""
     cost = dollars(caller.spent_usd)
     if caller.is_cost_unknown:
         cost = "cost not known" if not caller.spent_usd else f"at least {cost}"
         cost += " (a price is missing, or a server does not tell its tokens)"
     text = f"{caller.n_calls:,} {'call' if caller.n_calls == 1 else 'calls'} to models, {cost}"
     if caller.stopped:
-        text += "; stopped at the budget. The same command with a higher budget goes on"
+        text += f"; stopped at the budget{advice}"
     return text

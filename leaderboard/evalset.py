@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from pydantic import TypeAdapter
-
 from judges.criteria import parse
 from judges.errors import UserError
 from judges.records import read_records, validated
@@ -16,11 +14,10 @@ from judges.schema import Instruction, Output
 def read_evalset(path: Path) -> tuple[Instruction, ...]:
     """The instructions of an evalset.jsonl; raises UserError with the line of what is wrong."""
     require_file(path)
-    adapter = TypeAdapter(Instruction)
     instructions: dict[str, Instruction] = {}
     for number, record in read_records(path):
         where = f"{path}, line {number}"
-        instruction = validated(adapter, record, where)
+        instruction = validated(Instruction, record, where)
         check_instruction(instruction, where)
         if instruction.id in instructions:
             raise UserError(f"{where}: a second instruction has the id {instruction.id!r}")
@@ -50,10 +47,9 @@ def check_instruction(instruction: Instruction, where: str) -> None:
 def read_outputs(path: Path, *, allow_torn: bool = False) -> dict[str, Output]:
     """Instruction id → answer of an outputs file of ours; raises UserError with the line."""
     require_file(path)
-    adapter = TypeAdapter(Output)
     outputs: dict[str, Output] = {}
     for number, record in read_records(path, allow_torn=allow_torn):
-        output = validated(adapter, record, f"{path}, line {number}")
+        output = validated(Output, record, f"{path}, line {number}")
         if output.instruction_id in outputs:
             raise UserError(f"{path}, line {number}: a second answer to {output.instruction_id!r}")
         outputs[output.instruction_id] = output

@@ -19,8 +19,9 @@ from leaderboard.answers import read_answers
 from leaderboard.boards import Board, load_board
 from leaderboard.card import card
 from leaderboard.controls import ControlResult, run_controls, unjudged_controls
-from leaderboard.drift import check_drift, keep_first_day
+from leaderboard.drift import check_drift
 from leaderboard.evalset import require_all
+from leaderboard.first_day import keep_first_day
 from leaderboard.generate import (
     generate_answers,
     open_requests,
@@ -70,7 +71,7 @@ class Evaluation:
 def evaluate(  # noqa: PLR0913 - one argument a flag of `eval`
     model: str,
     *,
-    board: str = "starter",
+    board: str | Board = "starter",
     results: str | Path = "results",
     name: str | None = None,
     group: str | None = None,
@@ -84,7 +85,7 @@ def evaluate(  # noqa: PLR0913 - one argument a flag of `eval`
     watch: Watch = SILENT,
     caller: Caller | None = None,
 ) -> Evaluation:
-    """Run a model, or take its answers from a file, and put them on a board.
+    """Run a model, or take its answers from a file, and put them on a board, given by name or loaded.
 
     `limit` evaluates so many instructions; such a row is partial and unranked, and a later full
     run takes up its answers and verdicts. `only` stops after the answers, or starts from those
@@ -98,7 +99,7 @@ def evaluate(  # noqa: PLR0913 - one argument a flag of `eval`
         raise UserError(f"--limit {limit}: a positive number is needed")
     if group is not None and not group.isprintable():
         raise UserError(f"--group {group!r}: control characters cannot be part of a name")
-    loaded = load_board(board, results)
+    loaded = load_board(board, results) if isinstance(board, str) else board
     stored = loaded.path if only == "judge" else None
     chosen = resolve(model, model_args or {}, stored=stored, base_url=base_url)
     instructions = loaded.first(limit)
@@ -159,7 +160,8 @@ def _judge(
     """Judge the row, after all checks of its judges; `is_steady`: drift has been looked for."""
     comparisons = board.comparisons(instructions, answers, row.name)
     work = [(row, comparisons), *unjudged_controls(board)]
-    needed = check_needed_judges(board, work, caller, watch)
+    watched = None if is_steady else comparisons
+    needed = check_needed_judges(board, work, caller, watch, watched)
     if not is_steady:
         check_drift(board, needed, caller, watch)
     hand_over(board, work, caller)

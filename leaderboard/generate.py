@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 from judges.backends.base import Failure, ParameterRefused, Reply, Request, Sampling
@@ -19,7 +20,7 @@ from judges.errors import UserError
 from judges.records import Appender, digest, to_line, write_atomic
 from judges.schema import Instruction, Message, Output
 from leaderboard import __version__
-from leaderboard.models import UNSETTABLE, LanguageModel
+from leaderboard.models import UNSETTABLE, LanguageModel, refuse_to_send
 from leaderboard.results import Manifest, Row
 from leaderboard.watch import Watch
 
@@ -73,15 +74,18 @@ def generate_answers(
     *,
     overwrite: bool = False,
     caller: Caller | None = None,
+    board: Path | None = None,
 ) -> None:
     """Have a model answer those of the instructions that the row has no answer to yet.
 
     Each answer is appended as soon as it is there; at the end the file is in the instructions'
-    order, answers beyond them behind. Raises UserError when the row's answers were made by another
+    order, answers beyond them behind. What it costs is written down for the board in the folder
+    `board`, by default the row's. Raises UserError when the row's answers were made by another
     model, in another way or to other prompts, unless `overwrite`; MissingAnswers where a server
     left some out.
     """
     caller = caller or Caller()
+    refuse_to_send(instructions, model.spec)
     sampling = model.sampling(sampling)
     manifest = _what_answers(model, instructions[0], sampling, caller)
     for key, value in manifest.settings.items():
@@ -102,12 +106,8 @@ def generate_answers(
     asked = {i.id: i for i in left}
     requests = [_request(model, instruction, sampling) for instruction in left]
     failures: Counter[str] = Counter()
-    task = Task(
-        row.path.parent.name,
-        row.name,
-        purpose="answers",
-        folder=str(row.path.parent.parent.resolve()),
-    )
+    board = row.path.parent if board is None else board
+    task = Task(board.name, row.name, purpose="answers", folder=str(board.parent.resolve()))
     with Appender(row.outputs_file) as file:
         # A model in this process is not asked for what is in the cache: the row itself keeps it.
         replies = caller.complete(model.spec, requests, task, fresh=not model.spec.is_remote)

@@ -29,6 +29,7 @@ from leaderboard.comparison import (
     pairs_among,
     without_rounding,
 )
+from leaderboard.drift import check_drift
 from leaderboard.evalset import require_all
 from leaderboard.generate import require_own_prompts
 from leaderboard.judging import is_on_other_texts, judge_row, open_caller
@@ -116,8 +117,9 @@ def head_to_head(
         _require_verdicts(board, pair)
     with ExitStack() as stack:
         calls = caller or stack.enter_context(open_caller(board, watch=watch))
+        steady: set[str] = set()
         for pair in unmet:
-            _judge(board, pair, answers, watch, calls)
+            _judge(board, pair, answers, watch, calls, steady)
     rows = [name for name in names if name not in references]
     met = _against_references(board, rows)
     met |= {pair: stored_items(board, pair, answers) for pair in unmet}
@@ -198,9 +200,15 @@ def _require_verdicts(board: Board, pair: Pair) -> None:
 
 
 def _judge(
-    board: Board, pair: Pair, answers: Mapping[str, Answers], watch: Watch, caller: Caller
+    board: Board,
+    pair: Pair,
+    answers: Mapping[str, Answers],
+    watch: Watch,
+    caller: Caller,
+    steady: set[str],
 ) -> None:
-    """Bring the stored verdicts on a pair up to date."""
+    """Bring the stored verdicts on a pair up to date; `steady` holds the names of the judges of
+    whom it has been looked already whether they have changed."""
     row = _folder(board, pair)
     row.path.mkdir(parents=True, exist_ok=True)
     # Two runs that come here at once take turns; the second finds nothing left to do.
@@ -211,7 +219,10 @@ def _judge(
         made = Manifest(source=row.name, parts=parts, settings={}, herdbook=__version__)
         row.write_manifest(made)
         comparisons = comparisons_of(board.instructions, pair, answers)
-        check_needed_judges(board, [(row, comparisons)], caller, watch)
+        work = [(row, comparisons)]
+        needed = check_needed_judges(board, work, caller, watch, None if steady else ())
+        check_drift(board, [judge for judge in needed if judge.name not in steady], caller, watch)
+        steady.update(judge.name for judge in needed)
         judge_row(board, row, comparisons, watch, caller)
         row.write_manifest(replace(made, parts={**parts, "verdicts": _digest(row)}))
 

@@ -209,9 +209,13 @@ def needs_of_model(spec: ModelSpec) -> tuple[list[str], list[str]]:
     if (package := _PACKAGES.get(spec.provider)) is not None:
         need(f"herdbook[{package[1]}]", find_spec(package[0]) is not None)
     if spec.is_remote:
-        key = spec.key_variable if spec.provider != "openai-api" else spec.api_key_env
-        if key:
-            need(key, bool(os.environ.get(key)))
+        try:
+            # A server of one's own may need no key.
+            is_keyed = spec.provider != "openai-api" or spec.api_key_env is not None
+            if is_keyed and (key := spec.key_variable):
+                need(key, bool(os.environ.get(key)))
+        except UserError as error:
+            need(str(error), False)
         try:
             if spec.url != DEFAULT_URLS.get(spec.provider):
                 need(f"a server at {spec.url}", True)

@@ -12,6 +12,7 @@ from judges.records import Appender
 from judges.schema import Annotation, Comparison
 from leaderboard.boards import Board
 from leaderboard.estimate import dollars
+from leaderboard.models import refuse_to_send
 from leaderboard.results import Row, write_annotations
 from leaderboard.self_judging import excluded
 from leaderboard.watch import SILENT, Watch
@@ -38,7 +39,7 @@ def hand_over(
     run side by side; does nothing where the Caller makes single calls."""
     if not caller.batch:
         return
-    held = [(held_verdicts(row, pairs), pairs, excluded(board, row)) for row, pairs in work]
+    held = [(held_verdicts(board, row, pairs), pairs, excluded(board, row)) for row, pairs in work]
     caller.submit(
         [
             (
@@ -78,8 +79,8 @@ def judge_rows(
     """Fill the annotations.jsonl of several rows, judge by judge, so that a judge that is loaded
     into this process is loaded once.
 
-    A stored verdict is kept when it is on these very texts; one on others is dropped, a missing
-    one asked for again. Each new one is appended as soon as it is there; at the end the file is put
+    A stored verdict is kept when it is on these very texts and of this very judge; any other is
+    dropped, a missing one asked for again. Each new one is appended as soon as it is there; at the end the file is put
     in canonical order: comparison, judge, order.
     """
     with ExitStack() as stack:
@@ -89,10 +90,11 @@ def judge_rows(
         for judge in board.panel.judges:
             for store in stores:
                 left = outstanding(board, judge, store.comparisons, store.held, store.excluded)
+                if left and isinstance(judge, LLMJudge):
+                    refuse_to_send(board.instructions, judge.spec, f"judge {judge.name}")
                 task = Task(board.name, store.row.name, judge.name, purpose, results_folder(board))
-                verdicts = _reckoned(
-                    annotate(judge, left, caller, task), len(left), task, caller, watch
-                )
+                found = annotate(judge, left, caller, task, board.panel.digests[judge.name])
+                verdicts = _reckoned(found, len(left), task, caller, watch)
                 what = f"judging ({judge.name})"
                 for annotation, verdict in watch.track(verdicts, len(left), what):
                     store.keep(annotation, verdict)
@@ -154,13 +156,16 @@ def outstanding(
     return [view for view in shown if not _is_answered(held, judge.name, view)]
 
 
-def held_verdicts(row: Row, comparisons: Sequence[Comparison]) -> dict[Key, Annotation]:
-    """The row's stored verdicts, but those on other texts than the comparisons now have."""
+def held_verdicts(
+    board: Board, row: Row, comparisons: Sequence[Comparison]
+) -> dict[Key, Annotation]:
+    """The row's stored verdicts, but those on other texts than the comparisons now have, and those
+    of other judges of the same name."""
     digests = {comparison.id: comparison.digest for comparison in comparisons}
     return {
         _key(annotation): annotation
         for annotation in row.annotations()
-        if not is_on_other_texts(annotation, digests)
+        if not (is_on_other_texts(annotation, digests) or board.panel.is_anothers(annotation))
     }
 
 
@@ -170,7 +175,7 @@ class _Store:
     def __init__(self, board: Board, row: Row, comparisons: Sequence[Comparison]) -> None:
         self.row, self.comparisons = row, comparisons
         self.excluded = excluded(board, row)
-        self.held = held_verdicts(row, comparisons)
+        self.held = held_verdicts(board, row, comparisons)
         self._files = ExitStack()
         self._transcripts: Appender | None = None
 

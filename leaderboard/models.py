@@ -15,7 +15,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from typing import Any
 from judges.backends.base import Sampling
 from judges.backends.spec import ModelSpec, Provider
 from judges.errors import UserError
-from judges.schema import Message
+from judges.schema import Instruction, Message
 from leaderboard.user_files import SUFFIXES, check_name, safe_name
 
 _ROW = ", and no row of that name with answers"
@@ -174,6 +174,18 @@ def language_model(
         return LanguageModel(ModelSpec(spec=spec, args=dict(args)), dict(args))
     reach = ModelSpec(spec=spec, base_url=base_url, api_key_env=args.get("api_key_env"))
     return LanguageModel(reach, {k: v for k, v in args.items() if k != "api_key_env"})
+
+
+def refuse_to_send(instructions: Iterable[Instruction], spec: ModelSpec, who: str = "") -> None:
+    """Raises UserError where one of the instructions is private, and the model behind a server
+    that is not on this machine."""
+    is_private = any(instruction.visibility == "private" for instruction in instructions)
+    if is_private and not spec.is_on_this_machine:
+        raise UserError(
+            f"{who}{': ' * bool(who)}{spec.spec} is not on this machine, and the instructions are "
+            "private. Take a model in this process (a folder, hf/ORG/NAME, vllm/PATH) or "
+            "openai-api/NAME on 127.0.0.1, or make a board without --private"
+        )
 
 
 def row_name(model: Model, chosen: str | None, generator: str | None) -> str:

@@ -18,26 +18,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from judges.asking import LLMJudge
 from judges.backends.base import Request
 from judges.base import Orders, Shown, annotate, presentations, stable_fraction
 from judges.calling import Caller, Task
 from judges.errors import UserError
-from judges.panel import Panel, panel_preferences
+from judges.panel import COIN, Panel, panel_preferences
 from judges.records import to_line, validated, write_atomic
 from judges.schema import Annotation, Comparison, Instruction, Message
+from leaderboard.answers import with_input
 from leaderboard.create import PROMPT_COLUMNS, turns_of
 from leaderboard.estimate import Estimate, estimate
 from leaderboard.evalset import check_instruction
-from leaderboard.preflight import Trial, check_reach, try_judge
+from leaderboard.preflight import check_reach, check_rewards
 from leaderboard.results import annotation_frame
+from leaderboard.trial import Trial, try_judge
 from leaderboard.user_files import read_rows
 from leaderboard.watch import SILENT, Watch
-
-COIN = "coin"
-"""The annotator of a label that a coin gave."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +59,8 @@ class Annotated:
     n_pairs: int
     errors: Mapping[str, int]
     """Why votes are missing → how many."""
+    n_coins_left_out: int
+    """Labels by a coin that are left out, as many as make their share that of all pairs."""
 
     @property
     def coverage(self) -> float:
@@ -164,10 +163,10 @@ def _prompt(row: Mapping[str, Any], where: str) -> tuple[Message, ...]:
     if column is None:
         raise UserError(f"{where}: no prompt; give a column {', '.join(PROMPT_COLUMNS)}")
     prompt = row[column]
-    if column == "instruction" and isinstance(prompt, str) and row.get("input"):
-        prompt = f"{prompt}\n\n{row['input']}"
+    if column == "instruction" and isinstance(prompt, str):
+        prompt = with_input(prompt, row)
     record = {"id": "pair", "messages": turns_of(prompt, where, column)}
-    instruction = validated(TypeAdapter(Instruction), record, where)
+    instruction = validated(Instruction, record, where)
     check_instruction(instruction, where)
     return instruction.messages
 
@@ -250,11 +249,12 @@ def check_plan(plan: Plan, caller: Caller, watch: Watch) -> None:
         if judge.spec.is_remote and caller.n_uncached(judge.spec, requests)
     ]
     check_reach(left, caller)
+    check_rewards([judge for judge in plan.panel.judges if plan.shown[judge.name]])
     for judge in left:
         by_length = sorted(plan.shown[judge.name], key=lambda view: _length(view.comparison))
         views = [view for view in by_length if judge.requests(view)]
         task = Task(judge=judge.name, purpose="probe")
-        trial = Trial(views[0], views[-1], task, partial("judge {}, {}".format, judge.name))
+        trial = Trial(views, views[-1], task, partial("judge {}, {}".format, judge.name))
         try_judge(judge, trial, caller, watch)
 
 
@@ -285,6 +285,7 @@ def annotate_pairs(plan: Plan, caller: Caller, watch: Watch = SILENT) -> Annotat
         if not math.isnan(label):
             each = zip(panel.names, votes, strict=True)
             labels[name] = label, {judge: float(v) for judge, v in each if not math.isnan(v)}
+    spare = _spare_coins(plan, (len(labels) - len(plan.known)) / len(left) if left else 1.0)
     made = (
         Preference(
             id=pair.id,
@@ -295,10 +296,18 @@ def annotate_pairs(plan: Plan, caller: Caller, watch: Watch = SILENT) -> Annotat
             annotators=labels[pair.id][1],
         )
         for pair in plan.pairs
-        if pair.id in labels
+        if pair.id in labels and pair.id not in spare
     )
     errors = Counter(a.error or "no verdict" for a in verdicts if a.preference is None)
-    return Annotated(tuple(made), len(plan.pairs), errors)
+    return Annotated(tuple(made), len(plan.pairs), errors, len(spare))
+
+
+def _spare_coins(plan: Plan, share: float) -> set[str]:
+    """The pairs whose coin is left out where only this share of the others has a label: with all
+    of them, more labels than the rate says would be flipped."""
+    by_coin = [pair for pair in plan.pairs if COIN in plan.known.get(pair.id, (0.5, {}))[1]]
+    by_coin.sort(key=lambda pair: stable_fraction(plan.seed, "spare", pair.digest))
+    return {pair.id for pair in by_coin[round(share * len(by_coin)) :]}
 
 
 def _verdicts(plan: Plan, name: str, caller: Caller, watch: Watch) -> list[Annotation]:

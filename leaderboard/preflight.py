@@ -1,54 +1,38 @@
 """Before anything is loaded or paid: can every judge of a board judge, and what will it cost?
 
-Each judge behind a server is asked one question of the board's own: that proves the key, the
-endpoint, every parameter, the form of the verdict and the log-probabilities. The reply is kept in
-the cache like any other, and a judge whose replies are all there is not asked.
+Each judge behind a server is asked one question of the board's own (`leaderboard.trial`), which
+the controls would ask as well: the reply is kept in the cache like any other, and a judge whose
+replies are all there is not asked. The files of models in this process are looked at.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from judges.asking import CUT, LLMJudge
-from judges.backends.base import ParameterRefused
+from judges.asking import LLMJudge
 from judges.backends.spec import ModelSpec
-from judges.base import Shown, Verdict
-from judges.budget import BUDGET, BudgetGate
+from judges.base import Judge, Shown, presentations
+from judges.budget import BudgetGate
 from judges.calling import Caller, Task
 from judges.errors import MissingKeyError, UserError
-from judges.pairwise_logprob import NO_LABEL, NO_LOGPROBS
 from judges.panel_files import line_of
-from judges.records import digest
+from judges.reward_model import RewardModel
 from judges.schema import Comparison, Instruction, Output
-from judges.verdicts import NOT_JSON
 from leaderboard.boards import Board
 from leaderboard.controls import NULL_ANSWER, control_items
-from leaderboard.estimate import CHARACTERS_PER_TOKEN, dollars, estimate, in_dollars, total
+from leaderboard.estimate import Estimate, dollars, estimate, in_dollars, total
+from leaderboard.first_day import requests_to_come
 from leaderboard.judging import held_verdicts, outstanding, results_folder
+from leaderboard.models import refuse_to_send
 from leaderboard.results import Row
 from leaderboard.self_judging import excluded
+from leaderboard.trial import TRIES, Trial, note_facts, try_judge
 from leaderboard.watch import Watch
 
 MIN_FREE_BYTES = 200 * 2**20
 """On the disk that the board lies on."""
-SET_UP_FAULTS = {CUT: "max_tokens", NOT_JSON: "form", NO_LOGPROBS: "kind", NO_LABEL: "first_label"}
-"""Why a first verdict can be missing that says the same of all to come, and the key of panel.toml
-that has to do with it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """What a judge behind a server is tried with, and where its settings stand."""
-
-    shown: Shown
-    longest: Shown
-    """It must fit into the model's window."""
-    task: Task
-    where: Callable[[str], str]
-    """Parameter → its place, for a complaint."""
 
 
 def llm_judges(board: Board) -> list[LLMJudge]:
@@ -63,13 +47,16 @@ def check_before_answers(
     a model: all keys first, and nobody is paid before all is known that can be known for nothing.
     """
     judges = llm_judges(board) if is_judged else []
+    refuse_to_send(board.instructions, model)
     if judges or model.is_remote:
         check_disk(board)
+    if is_judged:
+        check_rewards(board.panel.judges)
     check_reach(judges, caller, board)
     if model.is_remote:
         caller.remote(model)
         _check_price(model, caller)
-        _note_facts(f"{model.spec}", model, caller, watch)
+        note_facts(f"{model.spec}", model, caller, watch)
     for judge in judges:
         if not check_judge(board, judge, caller, watch):
             raise UserError(
@@ -84,14 +71,27 @@ def check_needed_judges(
     work: Sequence[tuple[Row, Sequence[Comparison]]],
     caller: Caller,
     watch: Watch,
+    watched: Sequence[Comparison] | None = None,
 ) -> list[LLMJudge]:
     """Check the judges that have something left to judge in these rows, unless all replies are in
-    the cache; and tell what the calls will cost. Gives these judges."""
+    the cache; and tell what the calls will cost. Gives these judges.
+
+    `watched` are the comparisons before which it will be looked whether a judge has changed, and of
+    which a first day will be kept; None: it has been looked already.
+    """
     judges = llm_judges(board)
-    if not judges:
+    rewards = [judge for judge in board.panel.judges if isinstance(judge, RewardModel)]
+    if not judges and not rewards:
         return []
     check_disk(board)
-    held = [(held_verdicts(of, pairs), pairs, excluded(board, of)) for of, pairs in work]
+    held = [(held_verdicts(board, of, pairs), pairs, excluded(board, of)) for of, pairs in work]
+    check_rewards(
+        [
+            judge
+            for judge in rewards
+            if any(outstanding(board, judge, pairs, of, without) for of, pairs, without in held)
+        ]
+    )
     costs, needed = [], []
     for judge in judges:
         left = [
@@ -99,7 +99,7 @@ def check_needed_judges(
             for of, pairs, without in held
             for view in outstanding(board, judge, pairs, of, without)
         ]
-        requests = [request for view in left for request in judge.requests(view)]
+        requests = [request for view in left for request in judge.asked_about(view)]
         n_left = caller.n_uncached(judge.spec, requests) if judge.spec.is_remote else len(requests)
         if n_left:
             needed.append(judge)
@@ -110,6 +110,8 @@ def check_needed_judges(
                 estimate(judge.name, judge.spec, requests, tokens, prices, n_stored, batch=batch)
             )
     check_reach(needed, caller, board)
+    if watched is not None:
+        costs += drift_estimates(board, needed, watched, caller)
     if costs:
         n_calls = sum(of.n_calls for of in costs)
         watch.note(
@@ -121,6 +123,23 @@ def check_needed_judges(
     for judge in needed:
         check_judge(board, judge, caller, watch)
     return needed
+
+
+def drift_estimates(
+    board: Board,
+    judges: Sequence[LLMJudge],
+    comparisons: Sequence[Comparison],
+    caller: Caller,
+    *,
+    is_first: bool = True,
+) -> list[Estimate]:
+    """What watching the models behind servers asks them beside: `requests_to_come` of a row."""
+    found = requests_to_come(board, judges, comparisons, is_first=is_first)
+    prices = caller.price_table
+    return [
+        estimate(f"drift: {model}", judge.spec, requests, judge.reply_tokens, prices)
+        for model, (judge, requests) in found.items()
+    ]
 
 
 def check_disk(board: Board) -> None:
@@ -139,7 +158,7 @@ def check_judge(board: Board, judge: LLMJudge, caller: Caller, watch: Watch) -> 
         _check_local(board, judge)
         return True
     trial = Trial(
-        probe(board, judge)[0],
+        probe(board, judge),
         _longest(board, judge),
         Task(board.name, "", judge.name, "probe", results_folder(board)),
         lambda parameter: _line(board, judge, parameter),
@@ -147,79 +166,60 @@ def check_judge(board: Board, judge: LLMJudge, caller: Caller, watch: Watch) -> 
     return try_judge(judge, trial, caller, watch)
 
 
-def try_judge(judge: LLMJudge, trial: Trial, caller: Caller, watch: Watch) -> bool:
-    """Ask a judge behind a server one question, once for every Caller.
-
-    False where its server failed in a way that can pass. Raises UserError that says what is wrong
-    and where: the key's name, the server, a parameter that the server refuses, a window that is too
-    small for the longest comparison, log-probabilities that do not come, a form that the server
-    does not obey.
-    """
-    key = f"{judge.spec.key} {digest(judge.identity())}"
-    if key in caller.checked:
-        return True
-    try:
-        context = _note_facts(f"judge {judge.name}: {judge.model}", judge.spec, caller, watch)
-        _check_window(judge, trial.longest, context)
-        verdict = _probe(judge, trial, caller)
-    except ParameterRefused as error:
-        raise UserError(f"{trial.where(error.parameter)}: {error}") from None
-    except UserError as error:
-        raise UserError(f"judge {judge.name}: {error}") from None
-    if verdict.error in SET_UP_FAULTS:
-        raise UserError(
-            f"{trial.where(SET_UP_FAULTS[verdict.error])}: its first reply cannot be read: "
-            f"{verdict.error}. Nothing else has been asked yet"
-        )
-    if not verdict.calls:
-        if verdict.error != BUDGET:
-            watch.note(
-                f"judge {judge.name}: the first call to {judge.model} failed: {verdict.error}"
-            )
-        return verdict.error == BUDGET
-    caller.checked.add(key)
-    served, facts = verdict.calls[0].served, caller.price_table.facts(judge.spec)
-    if facts.is_alias:
-        now = f"; it stands for {served}" if served and served != judge.spec.name else ""
-        watch.note(
-            f"judge {judge.name}: {judge.model} is a name behind which its provider can put another "
-            f"model at any time{now}"
-        )
-    return True
-
-
 def probe(board: Board, judge: LLMJudge) -> list[Shown]:
-    """The board's own question that a judge is tried with: the shortest instruction that controls
-    are judged on, its first reference against an answer to nothing."""
-    instruction = min(control_items(board), key=lambda i: (len(i.text), i.id))
+    """The board's own questions that a judge is tried with, in the order in which they are asked:
+    the shortest instructions that controls are judged on, the first reference against an answer to
+    nothing, shown as the controls are."""
+    shortest = sorted(control_items(board), key=lambda i: (len(i.text), i.id))[:TRIES]
     reference = board.settings.references[0]
-    pair = Comparison(
-        id=f"probe:{instruction.id}",
-        instruction=instruction,
-        output_1=board.references[reference][instruction.id].text,
-        output_2=NULL_ANSWER,
-        generator_1=reference,
-        generator_2="null",
-    )
-    return [Shown(pair, "original" if judge.sees_order else "none")]
+    pairs = [
+        Comparison(
+            id=f"probe:{instruction.id}",
+            instruction=instruction,
+            output_1=board.references[reference][instruction.id].text,
+            output_2=NULL_ANSWER,
+            generator_1=reference,
+            generator_2="null",
+        )
+        for instruction in shortest
+    ]
+    seed, orders = board.settings.seed, board.settings.orders
+    return [presentations(judge, [pair], orders, seed)[0] for pair in pairs]
 
 
 def _check_local(board: Board, judge: LLMJudge) -> None:
     """A model in this process: its files are there, and are those that the board was made with."""
     if judge.spec.provider == "fake":
         return
-    from judges.backends.checkpoint import find_checkpoint
+    from judges.backends.checkpoint import find_checkpoint, pin_of
 
     checkpoint = find_checkpoint(judge.spec.name, adapter=judge.args.get("adapter"))
-    if (
-        judge.weights is not None
-        and (found := checkpoint.fingerprint()["weights"]) != judge.weights
-    ):
+    if judge.weights not in (None, pin_of(checkpoint.fingerprint())):
         raise UserError(
-            f"judge {judge.name}: {judge.model} holds other weights ({found[:19]}…) than board "
-            f"{board.name} was made with ({judge.weights[:19]}…). Put the right model there, or "
+            f"judge {judge.name}: {judge.model} is another model than board {board.name} was made "
+            "with, in its weights, adapter, config or tokenizer. Put the right one there, or "
             f"make a board with this one: leaderboard rejudge {board.name}"
         )
+
+
+def check_rewards(judges: Iterable[Judge]) -> None:
+    """Raises UserError where a reward model among them cannot be used: its files are no such
+    model's, or not those that the panel names. Loads nothing."""
+    from judges.backends.checkpoint import find_checkpoint, pin_of
+
+    for judge in judges:
+        if not isinstance(judge, RewardModel):
+            continue
+        try:
+            judge.check()
+            checkpoint = find_checkpoint(judge.model, revision=judge.revision)
+            if judge.weights not in (None, pin_of(checkpoint.fingerprint())):
+                raise UserError(
+                    f"{judge.model} is another model than the panel names, in its weights, config "
+                    "or tokenizer"
+                )
+        except UserError as error:
+            raise UserError(f"judge {judge.name}: {error}") from None
 
 
 def check_reach(judges: Sequence[LLMJudge], caller: Caller, board: Board | None = None) -> None:
@@ -228,6 +228,8 @@ def check_reach(judges: Sequence[LLMJudge], caller: Caller, board: Board | None 
     for judge in judges:
         if not judge.spec.is_remote:
             continue
+        if board is not None:
+            refuse_to_send(board.instructions, judge.spec, f"judge {judge.name}")
         try:
             caller.remote(judge.spec)
             _check_price(judge.spec, caller)
@@ -239,23 +241,6 @@ def check_reach(judges: Sequence[LLMJudge], caller: Caller, board: Board | None 
 def _check_price(spec: ModelSpec, caller: Caller) -> None:
     if caller.budget.max_usd is not None:
         BudgetGate(caller.budget, spec, caller.price_table)
-
-
-def _note_facts(who: str, spec: ModelSpec, caller: Caller, watch: Watch) -> int | None:
-    """Notes when a model will be gone; gives its window in tokens. None: nobody tells."""
-    told, known = caller.facts(spec), caller.price_table.facts(spec)
-    if date := told.shutdown or known.shutdown:
-        watch.note(f"{who} is shut down by its provider on {date}")
-    return told.context or known.context
-
-
-def _probe(judge: LLMJudge, trial: Trial, caller: Caller) -> Verdict:
-    n_calls = caller.n_calls
-    (verdict,) = judge.judge([trial.shown], caller, trial.task)
-    # What could not be read once may be mended since.
-    if verdict.error in SET_UP_FAULTS and caller.n_calls == n_calls:
-        (verdict,) = judge.judge([trial.shown], caller, trial.task, fresh=True)
-    return verdict
 
 
 def _longest(board: Board, judge: LLMJudge) -> Shown:
@@ -272,20 +257,6 @@ def _longest(board: Board, judge: LLMJudge) -> Shown:
         generator_2="",
     )
     return Shown(pair, "original" if judge.sees_order else "none")
-
-
-def _check_window(judge: LLMJudge, longest: Shown, window: int | None) -> None:
-    """Raises UserError where the longest comparison cannot fit, at the fewest tokens that it can
-    have."""
-    needed = max(
-        sum(len(turn.content) for turn in request.messages) / CHARACTERS_PER_TOKEN[0]
-        for request in judge.requests(longest)
-    ) + (judge.max_tokens or 0)
-    if window is not None and needed > window:
-        raise UserError(
-            f"{judge.model} takes {window} tokens, and the comparison of instruction "
-            f"{longest.instruction.id!r} needs {needed:.0f} at least"
-        )
 
 
 def _length(instruction: Instruction, references: Mapping[str, Mapping[str, Output]]) -> int:

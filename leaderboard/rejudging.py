@@ -13,12 +13,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from judges.cache import Cache
 from judges.calling import Caller
+from judges.database import open_database
 from judges.errors import UserError
 from judges.panel_files import panel_toml
 from judges.registry import read_panel
@@ -118,7 +121,7 @@ def rejudge(
     with ExitStack() as stack:
         calls = caller or stack.enter_context(open_caller(board, max_cost, watch=watch))
         if is_same:
-            stack.enter_context(_no_cache(calls))
+            stack.enter_context(_own_cache(calls))
         for n, name in enumerate(names, 1):
             _copy(Row(old.path / name), Row(board.path / name))
             try:
@@ -195,14 +198,19 @@ def _asked(panel: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def _no_cache(caller: Caller) -> Iterator[None]:
-    """Every request is made; what is interrupted goes on from the rows' own verdicts."""
+def _own_cache(caller: Caller) -> Iterator[None]:
+    """No stored reply is used, and equal requests of this run are made once; what is interrupted
+    goes on from the rows' own verdicts."""
     _ = caller.price_table  # opens the user's stores, the cache among them
-    held, caller.cache = caller.cache, None
-    try:
-        yield
-    finally:
-        caller.cache = held
+    held = caller.cache
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        database = open_database(f"sqlite:///{Path(folder).absolute() / 'replies.sqlite'}")
+        caller.cache = Cache(database)
+        try:
+            yield
+        finally:
+            caller.cache = held
+            database.close()
 
 
 def _copy(old: Row, new: Row) -> None:

@@ -19,7 +19,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 import pandas as pd
 import tomli_w
 from filelock import FileLock, Timeout
-from pydantic import Field, NonNegativeInt, TypeAdapter
+from pydantic import Field, NonNegativeInt
 
 from judges.errors import UserError
 from judges.records import digest, read_records, to_line, validated, write_atomic
@@ -162,7 +162,7 @@ class Row:
             table = tomllib.loads(path.read_text(encoding="utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise UserError(f"{path}: not valid TOML ({error})") from None
-        return validated(TypeAdapter(ModelInfo), table, str(path))
+        return validated(ModelInfo, table, str(path))
 
     def write_info(self, info: ModelInfo) -> None:
         table = {key: value for key, value in asdict(info).items() if value is not None}
@@ -172,7 +172,7 @@ class Row:
         path = self.path / "manifest.json"
         if not path.is_file():
             return None
-        return validated(TypeAdapter(Manifest), _read_json(path), str(path))
+        return validated(Manifest, _read_json(path), str(path))
 
     def write_manifest(self, manifest: Manifest) -> None:
         write_json(self.path / "manifest.json", asdict(manifest))
@@ -187,7 +187,7 @@ class Row:
         if not self.summary_file.is_file():
             return None
         summary = _read_json(self.summary_file)
-        validated(TypeAdapter(_Stored), summary, str(self.summary_file))
+        validated(_Stored, summary, str(self.summary_file))
         return summary
 
     def is_complete(self) -> bool:

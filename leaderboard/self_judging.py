@@ -90,7 +90,8 @@ def _candidate(row: Row) -> _Candidate:
 def _kinship(judge: Judge, candidate: _Candidate) -> str | None:
     """What ties a judge that asks a model to a candidate, in words; None where nothing is known."""
     model, weights = str(getattr(judge, "model", "")), getattr(judge, "weights", None)
-    if weights and weights == candidate.weights:
+    # The first part of what binds a judge; whatever stands on top, the weights are kin.
+    if weights and weights.partition("+")[0] == candidate.weights:
         return "it has the candidate's weights"
     if any(_is_same(model, name) for name in candidate.names):
         return "it is the candidate"

@@ -52,7 +52,7 @@ def row_items(
         comparisons = [one for one, is_own in zip(comparisons, own, strict=True) if is_own]
         names, weights, assigned = [judge], weights[:1], np.ones((len(comparisons), 1), dtype=bool)
     items = panel_preferences(
-        annotation_frame(annotations),
+        annotation_frame(one for one in annotations if not board.panel.is_anothers(one)),
         [comparison_id for comparison_id, _, _ in comparisons],
         names,
         aggregate=panel.aggregate,
@@ -79,7 +79,8 @@ def summarise(
     references: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """The content of summary.json: what depends on this row and the frozen board alone."""
-    stored, without = row.annotations(), excluded(board, row)
+    stored = [one for one in row.annotations() if not board.panel.is_anothers(one)]
+    without = excluded(board, row)
     items = row_items(board, stored, instructions, references, without=without)
     overall = win_rate(items[RATE_COLUMNS])
     alone = {
@@ -158,8 +159,11 @@ def _cost(
 
 def _was_asked(a: Annotation) -> bool:
     """Whether a call brought the verdict: two equal texts are a tie without one, and a call that
-    failed is not paid for."""
-    return a.served is not None or a.cost_usd is not None or a.preference not in (None, 0.5)
+    failed is not paid for. Older lines do not
+    count their calls."""
+    if a.n_calls or a.served is not None or a.cost_usd is not None:
+        return True
+    return a.preference not in (None, 0.5)
 
 
 def both_orders(verdicts: Iterable[Annotation]) -> dict[str, dict[str, tuple[float, float]]]:

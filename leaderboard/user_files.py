@@ -15,9 +15,9 @@ from judges.records import read_records
 
 SUFFIXES = (".json", ".jsonl", ".csv", ".parquet")
 RESERVED = {
-    "board.toml", "calibration", "calibration.json", "controls", "evalset.jsonl", "examples",
-    "head_to_head", "lc_alpaca_eval.json", "leaderboard.csv", "panel.toml", "prompts",
-    "published.csv", "references", "report.html", "verdicts",
+    "board.toml", "calibration", "calibration.json", "controls", "drift.json", "evalset.jsonl",
+    "evaluators", "examples", "head_to_head", "lc_alpaca_eval.json", "leaderboard.csv",
+    "panel.toml", "prompts", "published.csv", "references", "report.html", "templates", "verdicts",
 }  # fmt: skip
 """Files and folders of a board's own; no row can be called like one, whatever the case."""
 _SURROGATE = re.compile("[\\ud800-\\udfff]")

@@ -17,7 +17,7 @@ from conftest import comparison
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from judges.alpaca_eval_config import NO_LOGPROBS, AlpacaEvalConfig
+from judges.alpaca_eval_config import NO_LOGPROBS, TOO_LONG, AlpacaEvalConfig
 from judges.alpaca_eval_parsers import make_parser
 from judges.backends.base import Completion
 from judges.base import Shown, Verdict
@@ -204,7 +204,7 @@ def test_no_answer_changes_what_stands_around_it(write: Write, text):
 )
 def test_the_weighted_judge_is_one_minus_the_share_of_the_first(write, first, second, expected):
     """2 - P(m) / (P(m) + P(M)) on AlpacaEval's scale from 1 to 2."""
-    pairs = {"m": first, "M": second, "The": 0.5}
+    pairs = {"m": first, "M": second, "The": max(0.0, 1 - first - second)}
     top = tuple((token, math.log(p)) for token, p in pairs.items() if p)
     found = preference(judge_of(write(WEIGHTED)), logprobs=top)
     assert found == pytest.approx(expected, abs=1e-12)
@@ -250,6 +250,8 @@ RANKS = "[{'model': 'model_1', 'rank': %s}, {'model': 'model_2', 'rank': %s}]"
         ("lmsys_parser", {}, "9.5,8", 0.0),
         ("lmsys_parser", {}, "7 7", 0.5),
         ("lmsys_parser", {}, "Scores: 7 7", None),
+        ("lmsys_parser", {}, "nan nan", None),
+        ("lmsys_parser", {}, "inf 3", None),
         ("lmsys_parser", {}, "8, 9", None),  # two spaces, as the package sees it
         ("ranking_parser", {}, RANKS % (1, 2), 0.0),
         ("ranking_parser", {}, RANKS % (2, 1), 1.0),
@@ -301,6 +303,28 @@ def test_an_expression_that_matches_nothing_ends(write: Write):
 
 
 # --------------------------------------------------------------------------------- over the wire
+def test_an_expression_that_takes_for_ever_ends(write: Write):
+    matching = {"outputs_to_match": {1: "(a|aa)+$", 2: "zzz"}}
+    judge = judge_of(write(REGEX, completion_parser_kwargs=matching))
+    verdict = judge.read(shown(), [Completion(text="a" * 60 + "!")])
+    assert (verdict.preference, verdict.error) == (None, TOO_LONG)
+
+
+def test_an_expression_that_fills_the_memory_is_refused(write: Write):
+    matching = {"outputs_to_match": {1: "((a{1000}){1000}){1000}", 2: "b"}}
+    with pytest.raises(UserError, match=r"outputs_to_match, 1: .*repeats"):
+        judge_of(write(REGEX, completion_parser_kwargs=matching))
+
+
+@pytest.mark.parametrize("is_binarize", [True, False])
+def test_a_token_that_a_server_calls_impossible_is_no_verdict(write: Write, is_binarize):
+    kwargs = {**WEIGHTED["completion_parser_kwargs"], "is_binarize": is_binarize}
+    judge = judge_of(write(WEIGHTED, completion_parser_kwargs=kwargs))
+    assert preference(judge, logprobs=(("m", -9999.0), ("x", -0.001))) is None
+    odd = judge.read(shown(), [Completion(text="m", logprobs=(("m", 1000.0), ("M", -0.001)))])
+    assert (odd.preference, odd.error) == (None, NO_LOGPROBS)
+
+
 def over_the_wire(judge: AlpacaEvalConfig) -> list[Verdict]:
     with Caller() as caller:
         return list(judge.judge([shown("one", "two")], caller, Task()))
@@ -479,6 +503,9 @@ def test_a_template_that_is_not_understood_is_refused(write: Write, template, co
         ("a: 5", "a table was expected"),
         ("a: {}\nb: {}", "holds 2 annotators (a, b)"),
         ("a: !!python/object/apply:os.system ['true']", "not valid YAML"),
+        ("a: &a {}\nb: *a", "line 2: an alias"),
+        ("a: &a [*a]", "line 1: an alias"),
+        ("a: 1" + 33_000 * ":1", "may have 65,536 bytes"),
     ],
 )
 def test_a_broken_yaml_file_is_refused(tmp_path, content, complaint):

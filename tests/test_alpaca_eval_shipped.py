@@ -92,7 +92,7 @@ TEXTS = [
     "Output (a) is better than Output (b)", "Output (a)\nOutput (b)", "Output (b)\n\nOutput (b)",
     "I prefer Output (b)", "**Output (a)**", "", " ", "\n", "nothing", "(a)", "\n(a)", " (b)",
     "7 8", "8 7\nmore", "8 8", "8,7", "8, 7", "8  7", "8.5 7.25", "-1 2", "1e3 5", "a b", "8", "8 7 6",
-    "nan 1", "inf 1", "1_0 9", "\n8 7", "8 7 ", "Scores: 8 7",
+    "1_0 9", "\n8 7", "8 7 ", "Scores: 8 7",
     "[{'model': 'model_1', 'rank': 1}, {'model': 'model_2', 'rank': 2}]",
     "[{'model': 'model_1', 'rank': 2}, {'model': 'model_2', 'rank': 1}]",
     "[{'model': 'model_2', 'rank': 1}, {'model': 'model_1', 'rank': 2}]",

@@ -19,10 +19,11 @@ from api_wire import Asked, Fault, Reply
 from conftest import Finished, read_lines, refused, write_rows
 from test_documented_files import documented, fields_of
 
+from judges.panel import COIN
 from judges.panel_files import panel_toml
 from judges.records import to_line
 from leaderboard.file_comparison import find_panel
-from leaderboard.preferences import COIN, Preference, plan_annotation, read_pairs
+from leaderboard.preferences import Preference, plan_annotation, read_pairs
 
 N = 60
 
@@ -481,11 +482,33 @@ def test_the_budget_keeps_what_was_paid_for(annotate, server, tmp_path, monkeypa
     done = server.calls - calls
     assert 0 < done < N
     assert len(made(tmp_path)) == done
-    assert "--overwrite" in run.out
+    assert "the same command with a higher --max-cost and --overwrite" in run.out
+    assert "same command" not in run.err
     run = annotate(pairs(), "--overwrite")
     assert run.code == 0, run.err
     assert server.calls - calls == N
     assert made(tmp_path) == made(tmp_path, "whole")
+
+
+def test_a_stop_at_the_budget_keeps_the_share_of_coins(annotate, tmp_path, monkeypatch):
+    prices = tmp_path / "prices.toml"
+    prices.write_text('[[models]]\nmodel = "openai-api/*"\ninput = 1.0\noutput = 1.0\n')
+    monkeypatch.setenv("HERDBOOK_PRICES", str(prices))
+    n, half = 120, ("--flip", "0.25")
+    run = annotate(pairs(n), *half, out="whole")
+    cost = float(run.err.split("calls to models, $")[1].split()[0].rstrip(".;"))
+    whole = made(tmp_path, "whole")
+    share = len(coins(whole)) / n
+    monkeypatch.setenv("HERDBOOK_CACHE", str(tmp_path / "another"))
+    run = annotate(pairs(n), *half, "--max-cost", f"{cost / 3:.6f}")
+    assert run.code == 4, run.err
+    lines = made(tmp_path)
+    left_out = len(coins(whole)) - len(coins(lines))
+    assert len(lines) < n / 2
+    assert len(coins(lines)) / len(lines) == pytest.approx(share, abs=1 / len(lines))
+    assert f"{left_out} labels by a coin are left out" in run.out
+    run = annotate(pairs(n), *half, "--overwrite")
+    assert made(tmp_path) == whole
 
 
 def test_a_price_that_is_not_known_makes_a_budget_refuse(annotate, server):

@@ -88,6 +88,22 @@ def test_everything_that_changes_a_completion_changes_the_key():
     assert len(keys) == len(requests) + len(MODEL)
 
 
+REASONS, VERDICT = ("reasoning", {"type": "string"}), ("verdict", {"enum": ["first", "second"]})
+
+
+@pytest.mark.parametrize("field", ["schema", "extra"])
+def test_the_order_in_which_a_model_is_to_write_changes_the_key(field):
+    forms = [{"form": {"properties": dict(o)}} for o in [(REASONS, VERDICT), (VERDICT, REASONS)]]
+    one, other = (completion_key(MODEL, replace(ASKED, **{field: form})) for form in forms)
+    assert one != other
+
+
+def test_the_order_of_further_parameters_changes_nothing():
+    one, other = {"a": 1, "b": {"c": 2}}, {"b": {"c": 2}, "a": 1}
+    keys = {completion_key(MODEL, replace(ASKED, extra=extra)) for extra in (one, other)}
+    assert len(keys) == 1
+
+
 def test_no_field_of_a_request_is_forgotten():
     changed = {name for change in CHANGES for name in change}
     assert changed | {"id"} == {field.name for field in fields(Request)}

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from scripted_server import Jumping, Server, broken, request
 
-from judges.backends.base import Completion, Failure, OutOfMemory, Reply, Request
+from judges.backends.base import CallFailed, Completion, Failure, OutOfMemory, Reply, Request
 from judges.backends.fake import FakeLLM
 from judges.backends.limiter import Limits
 from judges.backends.spec import ModelSpec
@@ -288,14 +288,6 @@ def test_an_unknown_price_is_unknown(open_caller):
     assert spending.unpriced == 1
 
 
-def test_the_mean_is_told_after_20_calls(open_caller):
-    caller = open_caller(Server())
-    ask(caller, some(19))
-    assert caller.mean_cost_usd is None
-    ask(caller, some(1, 19))
-    assert caller.mean_cost_usd == pytest.approx(CENTS)
-
-
 # -------------------------------------------------------------------------------------- the budget
 def test_a_budget_stop_keeps_all_that_was_paid_for(open_caller):
     server = Server()
@@ -369,11 +361,87 @@ def test_replies_that_do_not_tell_their_tokens_use_up_the_budget(open_caller):
     assert 50 < len(server.log) < 110
 
 
-def test_the_price_is_that_of_the_model_that_was_served(open_caller):
-    server = Server(
-        lambda *_: Completion(text="x", input_tokens=100, output_tokens=10, served="dear")
+# Without max_tokens a call is taken to cost up to 2.05 dollars, until a dearer one has come.
+def long_replies(n_tokens: int, latency: float = 0.2) -> Server:
+    return Server(
+        lambda *_: Completion(text="x", input_tokens=100, output_tokens=n_tokens), latency
     )
-    assert ask(open_caller(server), [request("a")])["a"].cost_usd == pytest.approx(10 * CENTS)
+
+
+@pytest.mark.parametrize("is_probed", [False, True])
+def test_long_replies_without_a_limit_do_not_break_the_budget(open_caller, is_probed):
+    each = 15.005
+    server = long_replies(30_000)
+    caller = open_caller(server, max_cost_usd=100.0)
+    if is_probed:  # by a stream of its own, whose price is not forgotten
+        ask(caller, [request("probe", max_tokens=None)])
+    replies = ask(caller, some(80, max_tokens=None))
+    assert set(reasons(replies)) == {BUDGET}
+    assert 100 - each < caller.spent_usd < 100 + each
+    assert len(server.log) == caller.n_calls <= 7
+
+
+def test_replies_that_grow_pass_the_budget_by_those_under_way_alone(open_caller):
+    """A short reply first, the others at 15 dollars: two calls are under way when that shows."""
+    server = Server(
+        lambda request, *_: Completion(
+            text="x", input_tokens=100, output_tokens=100 if request.id == "0" else 30_000
+        )
+    )
+    caller = open_caller(server, max_cost_usd=20.0)
+    assert BUDGET in reasons(ask(caller, some(80, max_tokens=None)))
+    assert [in_flight for _, _, in_flight in server.log] == [1, 1, 2]
+    assert caller.spent_usd == pytest.approx(0.055 + 2 * 15.005)
+
+
+def test_unlimited_calls_go_side_by_side_once_their_price_is_known(open_caller):
+    server = long_replies(10)
+    ask(open_caller(server, max_cost_usd=1000.0), some(300, max_tokens=None))
+    in_flight = [n for _, _, n in server.log]
+    assert in_flight[0] == 1
+    assert max(in_flight) >= 64
+    free = long_replies(10)
+    ask(open_caller(free, cache=None), some(300, max_tokens=None))
+    assert free.log[63][0] == 0.0  # nobody waits where there is no budget
+
+
+def test_calls_that_time_out_use_up_the_budget(open_caller):
+    """Each may have cost up to 0.51 dollars, and the server goes on writing."""
+    server = Server(latency=1e6)
+    caller = open_caller(server, max_cost_usd=3.0)
+    replies = ask(caller, some(30, max_tokens=1000))
+    assert BUDGET in reasons(replies)
+    assert len(server.log) == caller.n_calls == 5
+    assert caller.is_cost_unknown
+    (spending,) = Ledger(open_database()).spending("judge")
+    assert (spending.calls, spending.unpriced) == (5, 5)
+
+
+def test_replies_of_no_use_are_paid_for(open_caller):
+    paid = Completion(text="", input_tokens=100, output_tokens=10)
+    server = Server(lambda *_: CallFailed("the reply broke off", retry=True, paid=paid))
+    caller = open_caller(server, max_cost_usd=1.0, limits=Limits(retries=2, brake_after=1000))
+    replies = ask(caller, some(80, max_tokens=20))
+    assert reasons(replies) == [BUDGET] * 80
+    assert 98 <= len(server.log) == caller.n_calls <= 100
+    assert caller.spent_usd == pytest.approx(CENTS * len(server.log))
+    (spending,) = Ledger(open_database()).spending("judge")
+    assert (spending.calls, spending.retries) == (len(server.log), 0)
+    assert open_caller(None).n_uncached(SPEC, some(80, max_tokens=20)) == 80
+
+
+def test_a_server_cannot_lower_its_price_by_the_name_that_it_gives(open_caller):
+    def served(name: str) -> Server:
+        return Server(
+            lambda *_: Completion(text="x", input_tokens=100, output_tokens=10, served=name)
+        )
+
+    dear = ModelSpec(spec="openai-api/dear", base_url=SPEC.base_url)
+    reply = ask(open_caller(served("m")), [request("a")], dear)["a"]
+    assert reply.cost_usd == pytest.approx(10 * CENTS)
+    unpriced = ModelSpec(spec="openai-api/alias", base_url=SPEC.base_url)
+    reply = ask(open_caller(served("m")), [request("a")], unpriced)["a"]
+    assert reply.cost_usd == pytest.approx(CENTS)
 
 
 # ------------------------------------------------------------------------- models in this process

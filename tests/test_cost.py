@@ -45,7 +45,11 @@ def rows(out: str) -> list[list[str]]:
     return [line.split() for line in out.splitlines()[2:]]
 
 
-def test_nothing_spent_is_said_in_words(leaderboard):
+def test_nothing_spent_is_said_in_words(leaderboard, results):
+    run = leaderboard("cost", "toy", "--results", results)
+    assert (run.code, run.err) == (0, "")
+    assert run.out == f"no calls of models are on record on toy in {results}: nothing was spent\n"
+    record(time="2020-01-01T00:00:00+00:00")
     run = leaderboard("cost", "toy", "--since", "7d")
     assert (run.code, run.err) == (0, "")
     assert run.out == "no calls of models are on record on toy since 7d: nothing was spent\n"
@@ -146,3 +150,10 @@ def test_the_keys_and_the_tables_are_documented(leaderboard):
         assert set(found) <= set(documented("What cost prints"))
     tables = open_database().read("SELECT name FROM sqlite_master WHERE type = 'table'")
     assert {name for (name,) in tables} == set(documented("The database of calls"))
+
+
+@pytest.mark.parametrize("flags", [(), ("--format", "json"), ("--by", "week", "--since", "7d")])
+def test_a_board_that_is_not_known_is_refused(flags, leaderboard, results):
+    record(board="other")
+    run = leaderboard("cost", "tyo", "--results", results, *flags)
+    refused(run, "no board 'tyo'", "toy", "other")

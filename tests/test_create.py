@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from conftest import read_json, read_lines, write_rows
 
+from judges.database import open_database
 from judges.heuristic import Heuristic
 from leaderboard.boards import load_board
 from leaderboard.create import PROMPT_COLUMNS
@@ -228,3 +229,41 @@ def test_private_marks_every_instruction(flags, results, leaderboard, tmp_path):
     assert run.code == 0, run.err
     lines = read_lines(results / "mine" / "evalset.jsonl")
     assert {line["visibility"] for line in lines} == {"private"}
+
+
+def test_the_input_of_an_instruction_stands_below_it(new_board, tmp_path):
+    rows = [
+        {"instruction": "Translate.", "input": "Guten Tag"},
+        {"instruction": "Translate.", "input": "Danke"},
+        {"instruction": "Name a colour.", "input": ""},
+    ]
+    run = new_board("--prompts", write_rows(tmp_path / "prompts.csv", rows))
+    assert run.code == 0, run.err
+    texts = ["Translate.\n\nGuten Tag", "Translate.\n\nDanke", "Name a colour."]
+    assert [i.text for i in mine(tmp_path).instructions] == texts
+
+
+def test_what_reference_models_cost_is_the_new_boards(new_board, serve, tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "key")
+    prompts = write_rows(tmp_path / "prompts.csv", [{"prompt": text} for text in TEXTS])
+    run = new_board("--prompts", prompts, "--reference", "openai/m", "--base-url",
+                    f"{serve().url}/v1")  # fmt: skip
+    assert run.code == 0, run.err
+    database = open_database()
+    rows = database.read("SELECT DISTINCT board, row, purpose, folder FROM herdbook_ledger", [])
+    assert rows == [("mine", "m", "answers", str((tmp_path / "results").resolve()))]
+
+
+@pytest.mark.parametrize(
+    ("model", "part"),
+    [
+        ("openai-api/mine@localhost:8000", "@http://localhost:8000"),
+        ("openai-api/mine@127.0.0.1:8000/v1", "@http://127.0.0.1:8000/v1"),
+        ("openai-api/mine@gpu.example.com", "@http://gpu.example.com"),
+        ("openai/", "the name"),
+        ("openai-api/@http://127.0.0.1:8000/v1", "the name"),
+    ],
+)
+def test_a_judge_model_that_names_no_server_or_no_model(model, part, new_board, tmp_path):
+    prompts = write_rows(tmp_path / "prompts.csv", [{"prompt": text} for text in TEXTS])
+    refused(new_board("--prompts", prompts, "--judge", f"pairwise/{model}"), part)

@@ -291,14 +291,14 @@ def test_a_folder_that_cannot_be_made_is_told(folder):
 def test_a_file_that_may_not_be_written_is_told(folder, monkeypatch):
     with contextlib.closing(open_database()) as database:
         database.read(SELECT)
-        database.write("PRAGMA query_only = 1", [()])
+        database.read("PRAGMA query_only = 1")
         with pytest.raises(UserError, match=r"cannot be written to .*HERDBOOK_CACHE"):
             database.write(INSERT, [(-1,)])
 
 
 def test_a_lock_that_is_never_given_up_is_told(database, folder, monkeypatch):
     database.read(SELECT)
-    monkeypatch.setattr("judges.database._WAIT_SECONDS", 0.1)
+    monkeypatch.setattr("judges.drivers.WAIT_SECONDS", 0.1)
     holder = sqlite3.connect(folder / "herdbook.sqlite")
     holder.execute("BEGIN IMMEDIATE")
     with (

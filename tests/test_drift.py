@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import random
+import re
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from api_server import ApiServer, Behaviour
-from api_wire import Asked, Reply
+from api_wire import Asked, Fault, Reply
 from conftest import (
     TOY,
     Finished,
@@ -23,6 +25,8 @@ from conftest import (
     write_answers,
 )
 from test_documented_files import documented
+
+from leaderboard.evaluation import evaluate
 
 N, DRIFT, ORDERS, REPEATS = 30, 20, 2, 3
 
@@ -271,23 +275,148 @@ def test_an_impossible_item_is_refused(board, row, key, value):
     refused(row("two"), "drift.json: broken; delete it")
 
 
-def test_a_budget_that_ends_on_the_first_day_leaves_it_to_the_next_row(
-    board, row, server, tmp_path, monkeypatch
-):
+@pytest.fixture
+def paid(tmp_path, monkeypatch) -> None:
     prices = tmp_path / "prices.toml"
     prices.write_text(
         'as_of = 2026-11-01\n[[models]]\nmodel = "openai-api/*"\ninput = 1.0\noutput = 1.0\n'
     )
     monkeypatch.setenv("HERDBOOK_PRICES", str(prices))
+
+
+def test_a_first_day_that_ends_at_the_budget_is_finished_by_the_next_run(
+    board, row, server, leaderboard, paid
+):
     run = row("free")
     cost = float(run.err.split("calls to models, $")[1].split()[0].rstrip(".;"))
     for path in ("free", "controls"):
         shutil.rmtree(board / path)
+    whole = read_json(board / "drift.json")
     (board / "drift.json").unlink()
+    n_before = drift_calls(leaderboard)
     # The first day is some 3 of 5 parts of it.
     run = row("one", "--max-cost", f"{0.7 * cost:.6f}")
     assert run.code == 4, run.err
-    assert not (board / "drift.json").exists()
     assert (board / "one/summary.json").exists()
+    held = read_json(board / "drift.json")
+    n_held = sum(len(i["verdicts"]) - 1 for i in held["items"] + held["unfinished"])
+    assert n_held == drift_calls(leaderboard) - n_before > 0
+    assert held["unfinished"]
+    # However small the budgets of the next runs, what is paid for is kept.
+    n_runs = 0
+    while held["unfinished"]:
+        n_runs += 1
+        n_paid = drift_calls(leaderboard)
+        assert row("two", "--max-cost", f"{0.1 * cost:.6f}").code == 4
+        held = read_json(board / "drift.json")
+        now = sum(len(i["verdicts"]) - 1 for i in held["items"] + held["unfinished"])
+        assert now > n_held
+        if held["unfinished"]:
+            assert now - n_held == drift_calls(leaderboard) - n_paid
+        n_held = now
+    assert n_runs > 1
     assert row("two").code == 0
-    assert (board / "drift.json").exists()
+    made = read_json(board / "drift.json")
+    assert made["unfinished"] == []
+    key = lambda item: (item["comparison_id"], item["order"])  # noqa: E731
+    assert sorted(map(key, made["items"])) == sorted(
+        (key(item)[0].replace("free", "one"), key(item)[1]) for item in whole["items"]
+    )
+    server.behaviour = judge(changed=0.3)
+    refused(row("three"), "does not judge as on the first day")
+
+
+def test_a_first_day_that_breaks_off_keeps_what_came(board, row, server, leaderboard):
+    said = judge()
+
+    def dies(asked: Asked) -> Reply | Fault:
+        is_over = server.calls > 2 * N * ORDERS + 50
+        return Fault(status=401, message="no such key") if is_over else said(asked)
+
+    server.behaviour = dies
+    refused(row("one"), "does not take")
+    held = read_json(board / "drift.json")
+    n_held = sum(len(i["verdicts"]) - 1 for i in held["items"] + held["unfinished"])
+    n_paid = drift_calls(leaderboard)
+    assert n_paid - 16 <= n_held <= n_paid
+    assert n_held > 0
+    server.behaviour = said
+    n_whole = len(held["items"])
+    assert row("one").code == 0
+    assert drift_calls(leaderboard) - n_paid == DRIFT * ORDERS * REPEATS - n_held + n_whole
+    assert len(read_json(board / "drift.json")["items"]) == DRIFT * ORDERS
+
+
+def test_a_repetition_that_cannot_be_read_is_not_asked_for_again(board, row, server, leaderboard):
+    said, seen = judge(), set()
+
+    def shy(asked: Asked) -> Reply:
+        if asked.raw in seen and draw("shy", asked.prompt) < 0.2:
+            return Reply(text="I would rather not say.")
+        seen.add(asked.raw)
+        return said(asked)
+
+    server.behaviour = shy
+    assert row("one").code == 0
+    held = read_json(board / "drift.json")
+    assert held["unfinished"] == []
+    assert 0 < len(held["items"]) < DRIFT * ORDERS
+
+
+def test_two_first_rows_at_once_have_one_first_day(board, server, tmp_path, leaderboard):
+    server.latency = 0.01
+    files = [
+        write_answers(tmp_path / f"{name}.jsonl", [f"{name} {k}" for k in range(N)])
+        for name in ("one", "two")
+    ]
+    with ThreadPoolExecutor() as pool:
+        runs = [pool.submit(evaluate, str(f), board="toy", results=board.parent) for f in files]
+        assert all(run.result().exit_code == 0 for run in runs)
+    items = read_json(board / "drift.json")["items"]
+    assert len({item["row"] for item in items}) == 1
+    assert len(items) == DRIFT * ORDERS
+    assert drift_calls(leaderboard) == DRIFT * ORDERS * REPEATS
+
+
+# --------------------------------------------------------------------------------- no verdict at all
+def test_a_judge_without_verdicts_today_judges_no_row(board, row, server):
+    row("one")
+    said = judge()
+    first_day = {item["comparison_id"] for item in read_json(board / "drift.json")["items"]}
+    assert first_day
+
+    def mute(asked: Asked) -> Reply:
+        is_probe = "Thank you for your question" in asked.prompt
+        return said(asked) if is_probe else Reply(text="I would rather not say.")
+
+    server.behaviour = mute
+    calls = server.calls
+    refused(row("two"), "gave a verdict on 0 of 40 comparisons", "no verdict in the reply")
+    assert server.calls - calls <= 1 + DRIFT * ORDERS
+    assert not (board / "two/annotations.jsonl").exists()
+
+
+def test_the_line_before_a_run_counts_the_first_day_and_the_check(board, row, server):
+    for name, n_watched in (("one", REPEATS * DRIFT * ORDERS), ("two", DRIFT * ORDERS)):
+        calls = server.calls
+        run = row(name)
+        (told,) = re.findall(r"([\d,]+) calls to judges", run.err)
+        assert int(told.replace(",", "")) == server.calls - calls > n_watched
+
+
+def test_rows_against_each_other_are_judged_by_a_judge_that_is_the_same(
+    board, row, server, leaderboard
+):
+    for name in ("one", "two", "three"):
+        assert row(name).code == 0
+    flags = ("compare", "toy", "one", "two", "three", "--direct", "--results", board.parent)
+    server.behaviour = judge(changed=0.5)
+    refused(leaderboard(*flags), "does not judge as on the first day")
+    server.behaviour = judge()
+    calls = drift_calls(leaderboard)
+    run = leaderboard(*flags)
+    assert run.code == 0, run.err
+    assert drift_calls(leaderboard) - calls == DRIFT * ORDERS  # once, for all three pairs
+    calls = server.calls
+    assert leaderboard(*flags).code == 0
+    assert server.calls == calls

@@ -130,6 +130,18 @@ def test_a_reply_without_an_answer(serve, body):
     assert (failed.reason, failed.retry) == ("the reply holds no answer", True)
 
 
+def test_a_reply_that_broke_off_is_charged_for(serve):
+    usage = {"prompt_tokens": 30, "completion_tokens": 5}
+    choice = {"message": {"content": "half"}, "finish_reason": "error"}
+    body = {"model": "m-1", "choices": [choice], "usage": usage}
+    failed = run(
+        spec_of("openai-api", serve(lambda _: Fault(status=200, raw=json.dumps(body).encode())))
+    )
+    assert isinstance(failed, CallFailed)
+    assert (failed.paid.text, failed.paid.served) == ("", "m-1")
+    assert (failed.paid.input_tokens, failed.paid.output_tokens) == (30, 5)
+
+
 def test_figures_that_are_none_are_unknown(serve):
     body = {
         "model": 7,

@@ -16,6 +16,7 @@ from judges.calling import Caller, Task
 from judges.errors import UserError
 from judges.pairwise import Pairwise
 from judges.quoting import for_server
+from judges.records import digest
 from judges.schema import Comparison, Instruction, Message
 from judges.templates import packaged_prompts
 from judges.verdicts import NO_VERDICT, OTHER_VERDICT
@@ -252,3 +253,14 @@ def test_any_two_answers_can_be_judged(first, second, said, reasoning):
         return
     verdict = judge.read(view, [Completion(text=reply(judge, view, said))])
     assert verdict.preference == {"first": 0.0, "second": 1.0, "tie": 0.5}[said]
+
+
+def test_the_order_inside_a_further_parameter_is_another_judge():
+    def identity(extra: dict) -> str:
+        return digest(Pairwise(name="j", model="openai/m", extra=extra).identity())
+
+    one, other = {"why": {"type": "string"}}, {"verdict": {"type": "string"}}
+    first, second = ({"tools": [{"properties": p}]} for p in (one | other, other | one))
+    assert identity(first) != identity(second)
+    assert identity({"a": 1, "b": 2}) == identity({"b": 2, "a": 1})
+    assert identity({"logit_bias": {1: 5, "x": 6}}) != identity({"logit_bias": {1: 5, "x": 7}})

@@ -58,7 +58,10 @@ def test_the_preference_is_the_share_of_the_second_label(listed, preference):
         (logs(a=0.5, b=0.5), NO_LABEL),
         (logs(The=0.5, AB=0.5), NO_LABEL),
         ((("A", -math.inf), ("B", -math.inf)), NO_LABEL),
-        ((("A", math.nan), ("B", -1.0)), NO_LABEL),
+        ((("A", math.nan), ("B", -1.0)), NO_LOGPROBS),
+        ((("A", 1000.0), ("B", -1.0)), NO_LOGPROBS),
+        ((("A", 3.0), ("B", -1.0)), NO_LOGPROBS),
+        ((("A", -0.1), ("A", -0.1), ("B", -3.0)), NO_LOGPROBS),
         ((("A", -1e9), ("B", -1e9)), NO_LABEL),
     ],
 )

@@ -360,3 +360,19 @@ def test_figures_against_gold_labels_by_hand():
     for wrong in ([], [0.5, 1, 1, 1, 1]):
         with pytest.raises(ValueError, match="gold labels"):
             gold_figures([1] * len(wrong), [1] * len(wrong), wrong)
+
+
+@pytest.mark.parametrize("constant", [0.5, 0.0, 1.0])
+def test_a_vote_that_is_the_same_everywhere_is_none(constant):
+    rng = np.random.default_rng(3)
+    two = rng.integers(0, 2, (40, 2)).astype(float)
+    with_it = np.column_stack([two[:, 0], np.full(40, constant), two[:, 1]])
+    gold = rng.integers(0, 2, 40).astype(float)
+    for of in (None, gold):
+        found = effective_votes(with_it, gold=of)
+        assert found.votes == effective_votes(two, gold=of).votes
+        assert (found.n_judges, found.constant) == (3, (1,))
+        weighed = effective_votes(with_it, weights=[1, 9, 2], gold=of)
+        assert weighed.votes == effective_votes(two, weights=[1, 2], gold=of).votes
+    assert effective_votes(with_it[:, :2]).votes.value == pytest.approx(1)
+    assert effective_votes(with_it, weights=[0, 1, 0]).votes is None

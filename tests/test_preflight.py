@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections import namedtuple
 from dataclasses import replace
@@ -10,8 +11,8 @@ from typing import Any
 
 import pytest
 from api_server import Asked, Fault, Reply, answer
-from conftest import make_board, read_lines, refused, toy_instructions
-from served_boards import judge_at, own_answers, served_board
+from conftest import make_board, read_json, read_lines, refused, toy_instructions
+from served_boards import bodies, judge_at, own_answers, served_board
 
 from judges.schema import Message
 
@@ -307,3 +308,77 @@ def test_bad_input_is_one_clear_line(args, told, evaluate, tmp_path, api_keys):
     refused(run, told)
     assert "secret" not in run.err
     assert rows(tmp_path) == set()
+
+
+# ------------------------------------------------------------------------- a judge without a form
+def spoiled(how: str) -> Any:
+    """A judge that always strays from its form in one way."""
+
+    def behave(asked: Asked) -> Reply:
+        if how == "empty":
+            return Reply(text=" ")
+        verdict: dict[str, Any] = {"code": asked.nonce, "reasoning": "so", "verdict": "first"}
+        if how == "one key more":
+            verdict["confidence"] = 3
+        elif how == "another word":
+            verdict["verdict"] = "A"
+        elif how == "no code":
+            del verdict["code"]
+        if how == "no line":
+            return Reply(text="I like the first one.\x1b[2J " + "so much " * 50)
+        return Reply(text=json.dumps(verdict))
+
+    return behave
+
+
+@pytest.mark.usefixtures("api_keys")
+@pytest.mark.parametrize(
+    ("how", "form", "told"),
+    [
+        ("one key more", "json", "no verdict in the reply"),
+        ("another word", "json", "not one of those asked for"),
+        ("no code", "json", "no verdict in the reply"),
+        ("no line", "text", "no verdict in the reply"),
+        ("empty", "json", "the last one is empty"),
+    ],
+)
+def test_a_judge_that_keeps_to_no_form_costs_three_calls(
+    how, form, told, serve, evaluate, tmp_path, no_waits
+):
+    server = serve(spoiled(how))
+    board = served_board(tmp_path / "results", judge_at(server, form=form))
+    line = 1 + (board.path / "panel.toml").read_text().splitlines().index(f'form = "{form}"')
+    run = evaluate()
+    refused(run, f"panel.toml, line {line} (judge gpt)")
+    assert told in run.err.lower()
+    assert len(server.prompts) == 3
+    if how == "no line":
+        assert "I like the first one." in run.err
+        assert "\x1b" not in run.err
+        assert len(run.err) < 700
+    # Once it is mended, the same questions are asked anew, and nothing is missing.
+    server.behaviour = answer
+    assert evaluate().code == 0
+    summary = read_json(tmp_path / "results/toy/controls/null/summary.json")
+    assert summary["verdicts"]["n_missing"] == 0
+
+
+@pytest.mark.usefixtures("api_keys")
+def test_one_reply_that_cannot_be_read_is_bad_luck(serve, evaluate, tmp_path):
+    server = serve(lambda asked: spoiled("no code")(asked) if asked.number == 0 else answer(asked))
+    served_board(tmp_path / "results", judge_at(server, form="json"))
+    assert evaluate().code == 0
+    # The three questions are the controls' own: nothing is asked twice.
+    assert max(bodies(server).values()) == 1
+
+
+# ----------------------------------------------------------------------------------- reward models
+def test_a_reward_model_that_is_none_is_found_before_anything_is_paid(
+    serve, evaluate, tmp_path, tiny_llama, api_keys
+):
+    server = serve()
+    reward = {"kind": "reward_model", "name": "reward", "model": str(tiny_llama)}
+    served_board(tmp_path / "results", judge_at(server), reward)
+    refused(evaluate(), "judge reward", "is no reward model")
+    refused(evaluate("openai/w", "--base-url", f"{server.url}/v1"), "judge reward", "no reward")
+    assert server.log == []

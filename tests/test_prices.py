@@ -117,10 +117,13 @@ def test_another_model_has_no_known_price(name):
     assert Prices.load().of(spec(name)) is None
 
 
-def test_the_served_name_decides():
+def test_the_served_name_decides_where_it_is_a_version_or_the_other_has_no_price():
     prices = Prices.load()
-    mini = prices.of(spec("openai/gpt-4o-mini"))
-    assert prices.of(spec("openai/gpt-4o"), "gpt-4o-mini-2024-07-18") == mini
+    mini, large = prices.of(spec("openai/gpt-4o-mini")), prices.of(spec("openai/gpt-4o"))
+    assert mini != large
+    assert prices.of(spec("openai/gpt-4o"), "gpt-4o-mini-2024-07-18") == large
+    assert prices.of(spec("openai/gpt-4o-mini"), "gpt-4o-mini-2024-07-18") == mini
+    assert prices.of(spec("openai/gpt-4o-mini"), "gpt-4o") == mini
     assert prices.of(spec("openai/nickname"), "gpt-4o-mini-2024-07-18") == mini
     assert prices.of(spec("openai/gpt-4o-mini"), "something else") == mini
     assert prices.of(spec("openai/gpt-4o"), "gpt-4o-2024-05-13") is None
@@ -153,6 +156,23 @@ def test_a_users_line_goes_first_and_the_rest_stays(own):
     assert price.source.endswith("prices.toml")
     assert prices.facts(spec("openai/gpt-4o")).context == 128_000
     assert prices.of(spec("openai/gpt-4o-mini")).input == 0.15
+
+
+def test_a_server_cannot_call_itself_free(own):
+    prices = own(
+        """
+        models = [
+            { model = "openai-api/dear", input = 1000, output = 1000 },
+            { model = "openai-api/dear-2026-01-01", input = 900, output = 900 },
+            { model = "openai-api/free", input = 0, output = 0 },
+        ]
+        """
+    )
+    dear = spec("openai-api/dear", LOCAL)
+    assert prices.of(dear, "free") == prices.of(dear)
+    assert prices.of(dear, "dear-2026-01-01").input == 900
+    assert prices.of(spec("openai-api/dear-latest", LOCAL), "dear-2026-01-01").input == 900
+    assert prices.of(spec("openai-api/unpriced", LOCAL), "free").input == 0
 
 
 def test_a_users_line_holds_wherever_the_model_is_served(own):

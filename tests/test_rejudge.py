@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -244,6 +245,25 @@ def test_the_same_judges_are_asked_again_without_the_cache(
     run = rejudge("--name", "cached")
     assert run.code == 0, run.err
     assert server.calls == calls
+
+
+def test_equal_requests_of_a_rejudge_are_made_once(tmp_path, server, old, rejudge):
+    """A pointwise judge scores the reference's answer in every row."""
+
+    def score(asked: Asked) -> Reply:
+        return Reply(text=f"VERDICT {asked.nonce}: {random.Random(asked.prompt).randint(1, 9)}")
+
+    server.behaviour = score
+    panel = panel_file(
+        tmp_path / "points.toml", {**table(server, temperature=1.0), "kind": "pointwise"}
+    )
+    assert rejudge("--name", "points", panel=panel).code == 0
+    settings = old.parent / "points" / "board.toml"
+    settings.write_text(re.sub("drift = .*", "drift = 0", settings.read_text("utf-8")), "utf-8")
+    n_asked = len(server.log)
+    assert rejudge("--name", "again", board="points", panel=None).code == 0
+    assert len(server.log) > n_asked + 4 * N
+    assert max(Counter(asked.raw for asked in server.log[n_asked:]).values()) == 1
 
 
 # -------------------------------------------------------------------------------------- what is left

@@ -13,6 +13,7 @@ from conftest import comparison, edit_json, exchanged, verdicts
 from tiny_model import make_tiny_tokenizer
 
 from judges.backends.base import Request, Sampling
+from judges.backends.checkpoint import pin_of
 from judges.backends.reward import NOT_FINITE, TOO_LONG, RewardScorer
 from judges.backends.spec import ModelSpec
 from judges.base import annotate, presentations
@@ -220,11 +221,13 @@ def test_one_model_is_held_at_a_time(folder: Path, tmp_path: Path) -> None:
 
 
 def test_other_weights_than_those_named_are_refused(folder: Path) -> None:
-    weights = RewardScorer.load(folder, device="cpu").parts["weights"]
+    weights = pin_of(RewardScorer.load(folder, device="cpu").parts)
     judge = judge_of(folder, weights=weights)
     assert judge.identity()["model"] == weights
     assert preferences(judge, comparison())[0] is not None
-    with pytest.raises(UserError, match=r"other weights than the panel names.*sha256:0 is wanted"):
+    with pytest.raises(
+        UserError, match=r"other weights, config or tokenizer than .*sha256:0 is wanted"
+    ):
         verdicts(judge_of(folder, weights="sha256:0"), comparison())
 
 

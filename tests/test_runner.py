@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
 
-from judges.backends.base import Completion, OutOfMemory, Request, Sampling
+from judges.backends.base import Completion, LocalLLM, OutOfMemory, Request, Sampling
 from judges.backends.fake import KNOWN, FakeLLM
-from judges.backends.runner import complete_all
+from judges.backends.runner import complete_batches
 from judges.errors import UserError
 from judges.schema import Message
 
 
 def request(name: str, text: str, **sampling) -> Request:
     return Request(id=name, messages=(Message("user", text),), sampling=Sampling(**sampling))
+
+
+def complete_all(
+    llm: LocalLLM, requests: Sequence[Request]
+) -> Iterator[tuple[Request, Completion]]:
+    for batch in complete_batches(llm, requests):
+        yield from batch
 
 
 @dataclass

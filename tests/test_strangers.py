@@ -22,7 +22,9 @@ from conftest import (
     write_answers,
     write_rows,
 )
+from test_documented_files import documented
 
+from judges import templates
 from judges.criteria import parse
 from judges.errors import UserError
 from judges.recorded import Recorded
@@ -30,6 +32,7 @@ from judges.records import Appender
 from judges.thinking import begins_inside, opens_thinking, split_thinking
 from leaderboard.boards import load_board, write_board
 from leaderboard.settings import Settings
+from leaderboard.user_files import RESERVED, check_name
 
 ESCAPE = "\x1b[2J"
 
@@ -131,6 +134,78 @@ def test_sampling_that_cannot_be_is_refused(key, value, problem, results, leader
     edit_toml(results / "toy" / "board.toml", generation={key: value})
     run = leaderboard("show", "toy", "--results", results)
     refused(run, "board.toml", f"generation.{key}", problem)
+
+
+# ------------------------------------------------------------------------------------ panel.toml
+@pytest.mark.parametrize(
+    "prompt", ["../../../../victim", "/tmp/victim", "../prompts/pairwise", "no_such", ""]
+)
+def test_a_packaged_prompt_has_a_plain_name(prompt, results, tmp_path, leaderboard):
+    outside = tmp_path / "victim.toml"
+    outside.write_text('user = "{first} {second} {nonce}"\n', encoding="utf-8")
+    name = os.path.relpath(tmp_path, Path(templates.__file__).parent / "prompts") + "/victim"
+    for wanted in (prompt, name):
+        table = {"kind": "pairwise", "model": "fake/judge", "prompt": wanted}
+        edit_toml(results / "toy" / "panel.toml", judges=[table])
+        run = leaderboard("show", "toy", "--results", results)
+        refused(run, "no such file", "packaged: checklist_llm")
+
+
+@pytest.mark.parametrize("kind", ["pairwise", "pairwise_logprob", "reward_model"])
+@pytest.mark.parametrize("template", ["../t.jinja", "{tmp}/t.jinja"])
+def test_chat_templates_lie_in_the_board(kind, template, results, tmp_path, leaderboard):
+    for folder in (tmp_path, results):
+        (folder / "t.jinja").write_text("secret", encoding="utf-8")
+    table = {"kind": kind, "model": "fake/judge", "name": "j"}
+    table["args"] = {"chat_template": template.format(tmp=tmp_path)}
+    edit_toml(results / "toy" / "panel.toml", judges=[table])
+    run = leaderboard("show", "toy", "--results", results)
+    refused(run, "the args.chat_template", "must lead to a file in the board's folder")
+
+
+DEEP = {
+    "lists": "x = " + "[" * 50_000,
+    "tables": "extra = " + "{a = " * 3_000 + "1" + "}" * 3_000,
+    "shallow tables": "extra = " + "{a = " * 60 + "1" + "}" * 60,
+    "dots": "extra." + ".".join("a" * 5_000) + " = 1",
+    "a number": "x = " + "9" * 5_000,
+}
+
+
+@pytest.mark.parametrize("text", DEEP.values(), ids=DEEP)
+def test_toml_that_is_nested_too_deeply_is_refused(text, results, tmp_path, leaderboard):
+    judge = tmp_path / "judge.toml"
+    judge.write_text(f'kind = "pairwise"\nmodel = "fake/judge"\n{text}\n', encoding="utf-8")
+    run = leaderboard("judges", "--panel", judge)
+    refused(run, "judge.toml", "not valid TOML")
+    for name in ("panel.toml", "board.toml"):
+        before = (results / "toy" / name).read_text(encoding="utf-8")
+        (results / "toy" / name).write_text(f"{text}\n{before}", encoding="utf-8")
+        refused(leaderboard("show", "toy", "--results", results), name, "not valid TOML")
+        (results / "toy" / name).write_text(before, encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["1979-05-27", "07:32:00", "nan", "inf", "[{b = 1979-05-27T07:32:00Z}]", "{b = [-inf]}"],
+)
+def test_what_no_server_takes_cannot_stand_in_extra(value, tmp_path, leaderboard):
+    judge = tmp_path / "judge.toml"
+    judge.write_text(f'kind = "pairwise"\nmodel = "fake/judge"\nextra = {{a = {value}}}\n')
+    refused(leaderboard("judges", "--panel", judge), "extra must hold no date and no number like")
+    judge.write_text(f'kind = "pairwise"\nmodel = "fake/judge"\nargs = {{a = {value}}}\n')
+    refused(leaderboard("judges", "--panel", judge), "args must")
+
+
+# ------------------------------------------------------------------------------------- rows' names
+def test_no_row_is_called_as_a_file_of_a_board_is():
+    own = {pattern.split("/")[1] for pattern in documented("The layout") if "/" in pattern}
+    own -= {"<model>"}
+    assert own <= RESERVED
+    assert {"drift.json", "evaluators", "templates"} <= own
+    for name in own:
+        with pytest.raises(UserError, match="is reserved"):
+            check_name(name.upper(), "the row's name")
 
 
 # ----------------------------------------------------------------------------- recorded verdicts

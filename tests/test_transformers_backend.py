@@ -14,7 +14,7 @@ from conftest import edit_json
 from tiny_model import CHAT_TEMPLATE, make_tiny_llama, make_tiny_tokenizer
 
 from judges.backends.base import OutOfMemory, Request, Sampling
-from judges.backends.runner import complete_all
+from judges.backends.runner import complete_batches
 from judges.backends.transformers import TransformersLLM
 from judges.errors import UserError
 from judges.quoting import BEGIN, quote
@@ -39,7 +39,8 @@ def requests(texts=TEXTS, **sampling) -> list[Request]:
 
 
 def answers(llm, asked, batch_size=16) -> dict:
-    return {r.id: c for r, c in complete_all(replace(llm, batch_size=batch_size), asked)}
+    batches = complete_batches(replace(llm, batch_size=batch_size), asked)
+    return {r.id: c for batch in batches for r, c in batch}
 
 
 def next_logits(llm, ids):

@@ -7,10 +7,12 @@ no seed and no log-probabilities, so that a request for either is refused here.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
 from judges.backends.base import CallFailed, Completion, ParameterRefused, Request, ServerFacts
+from judges.backends.connections import http_client
 from judges.backends.remote import (
     Endpoint,
     Refused,
@@ -20,7 +22,6 @@ from judges.backends.remote import (
     content,
     count,
     get,
-    http_client,
     shutdown_in,
     text,
 )
@@ -113,22 +114,27 @@ class AnthropicLLM:
 def completion(reply: Mapping[str, Any], seconds: float | None = None) -> Completion:
     """What the API's reply says; raises CallFailed where it holds no answer."""
     blocks, stop = reply.get("content"), text(reply.get("stop_reason"))
-    if not isinstance(blocks, list):
-        raise CallFailed("the reply holds no answer", retry=True)
     usage = reply.get("usage")
     read = [count(get(usage, f"{key}_input_tokens")) for key in ("cache_creation", "cache_read")]
     fresh = count(get(usage, "input_tokens"))
-    return Completion(
-        text="".join(text(get(block, "text")) for block in blocks if get(block, "type") == "text"),
-        reasoning="\n\n".join(
-            text(get(block, "thinking")) for block in blocks if get(block, "type") == "thinking"
-        ),
-        finish_reason=_FINISHED.get(stop, "stop"),
+    charged = Completion(
+        text="",
         # Anthropic counts the prompt in three parts.
-        input_tokens=None if fresh is None else fresh + sum(part or 0 for part in read),
+        input_tokens=None if fresh is None else count(fresh + sum(part or 0 for part in read)),
         output_tokens=count(get(usage, "output_tokens")),
         cached_tokens=read[1],
         reasoning_tokens=count(get(usage, "output_tokens_details", "thinking_tokens")),
         served=text(reply.get("model")) or None,
         seconds=seconds,
+    )
+    if not isinstance(blocks, list):
+        paid = charged if isinstance(usage, dict) else None
+        raise CallFailed("the reply holds no answer", retry=True, paid=paid)
+    return replace(
+        charged,
+        text="".join(text(get(block, "text")) for block in blocks if get(block, "type") == "text"),
+        reasoning="\n\n".join(
+            text(get(block, "thinking")) for block in blocks if get(block, "type") == "thinking"
+        ),
+        finish_reason=_FINISHED.get(stop, "stop"),
     )

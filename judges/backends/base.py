@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -69,6 +70,18 @@ class Completion:
     """What the call cost when it was made; None where the price is not known."""
 
 
+def credible(listed: Sequence[tuple[str, float]] | None) -> tuple[tuple[str, float], ...] | None:
+    """Log-probabilities, or None where they cannot be any: one lies above 0, or together they make
+    more than certainty.
+
+    One token may stand there twice: tokens that differ by a space before them read alike from some
+    servers. 1e-6 and a hundredth are for rounding.
+    """
+    if not listed or not all(logprob <= 1e-6 for _, logprob in listed):  # not so for NaN
+        return None
+    return tuple(listed) if sum(math.exp(logprob) for _, logprob in listed) <= 1.01 else None
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """A call that brought no completion, and why, in few words that hold no text of others."""
@@ -85,7 +98,8 @@ class CallFailed(Exception):
     `reason` is short and the same for the same fault: it stands in annotations. `retry` says
     whether the same call can succeed later, `after` the seconds that the server asks to wait;
     `slow_down` that the server has too much to do (429, 503, 529). `detail` is what the server
-    said, for whoever looks for the cause: one printable line without the key.
+    said, for whoever looks for the cause: one printable line without the key. `paid` holds the
+    tokens of a reply that is of no use and is charged for all the same.
     """
 
     def __init__(
@@ -96,6 +110,7 @@ class CallFailed(Exception):
         after: float | None = None,
         slow_down: bool = False,
         detail: str = "",
+        paid: Completion | None = None,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
@@ -103,6 +118,7 @@ class CallFailed(Exception):
         self.after = after
         self.slow_down = slow_down
         self.detail = detail
+        self.paid = paid
 
 
 class ParameterRefused(UserError):

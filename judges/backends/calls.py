@@ -38,7 +38,7 @@ class Gate(Protocol):
         ...
 
     def ended(self, call: Call, completion: Completion | None) -> Completion | None:
-        """An admitted call has ended; gives its completion as it is to be handed on."""
+        """An admitted call has ended; gives what is charged for as it is to be handed on."""
         ...
 
 
@@ -218,28 +218,29 @@ class Calls:
 
     async def _call(self, call: Call, cuts: int) -> None:
         """One attempt, of which limiter and gate are told however it ends."""
-        completion: Completion | None = None
+        paid: Completion | None = None
         failed: CallFailed | None = None
         try:
             async with asyncio.timeout(self.runner.limits.timeout_s):
-                completion = await self.llm.complete(call.request)
+                paid = await self.llm.complete(call.request)
         except TimeoutError:
-            failed = CallFailed(TIMED_OUT, retry=True)
+            # The model may be writing still, and nobody will tell what it cost.
+            failed, paid = CallFailed(TIMED_OUT, retry=True), Completion(text="")
         except CallFailed as error:
-            failed = error
+            failed, paid = error, error.paid
         finally:
-            completion = self.gate.ended(call, completion)
-            if completion is None and failed is None:
+            paid = self.gate.ended(call, paid)
+            if paid is None and failed is None:
                 self.limiter.cancelled()
-        if completion is not None:
-            call.paid.append(completion)
-            if is_empty(completion):
+        if paid is not None:
+            call.paid.append(paid)
+            if failed is None and is_empty(paid):
                 failed = CallFailed(EMPTY, retry=True)
         if failed is not None:
             self._again(call, failed, cuts)
-        elif completion is not None:
+        elif paid is not None:
             self.limiter.succeeded()
-            self._finish(call, completion)
+            self._finish(call, paid)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -291,6 +292,8 @@ class Calls:
         for timer in (*self._waiting.values(), *filter(None, [self._alarm])):
             timer.cancel()
         left = [*self._waiting, *self._pending]
+        for call in left:
+            call.retries = max(0, call.retries - 1)  # the last of them is not made
         self._waiting.clear()
         self._pending.clear()
         return left

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -52,6 +52,13 @@ class Checkpoint:
             config = _without_notes(self.adapter / "adapter_config.json")
             parts["adapter"] = digest([weights, config])
         return parts
+
+
+def pin_of(parts: Mapping[str, str]) -> str:
+    """What binds a judge to its model: the hash of the weights, and one of all else that
+    `Checkpoint.fingerprint` names."""
+    others = {name: parts[name] for name in ("adapter", "config", "tokenizer") if name in parts}
+    return f"{parts['weights']}+{digest(others).removeprefix('sha256:')}"
 
 
 def find_checkpoint(

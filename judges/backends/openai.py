@@ -10,10 +10,19 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
-from judges.backends.base import CallFailed, Completion, ParameterRefused, Request, ServerFacts
+from judges.backends.base import (
+    CallFailed,
+    Completion,
+    ParameterRefused,
+    Request,
+    ServerFacts,
+    credible,
+)
+from judges.backends.connections import http_client
 from judges.backends.remote import (
     Endpoint,
     NotThere,
@@ -24,7 +33,6 @@ from judges.backends.remote import (
     content,
     count,
     get,
-    http_client,
     shutdown_in,
     text,
 )
@@ -40,6 +48,7 @@ _PARAMETERS = {
 }
 _FINISHED = {"length": "length", "content_filter": "refused"}
 _BROKEN_OFF = {"abort", "error"}
+_LEAST_LOGPROB = -9999.0  # what servers write for "impossible"
 _CLOSING = re.compile("|".join(re.escape(tag) for tag in TAGS if "/" in tag), re.IGNORECASE)
 
 
@@ -151,8 +160,20 @@ def completion(reply: Mapping[str, Any], seconds: float | None = None) -> Comple
     choice = get(reply, "choices", 0)
     message = get(choice, "message")
     finish = text(get(choice, "finish_reason"))
+    usage = get(reply, "usage")
+    cached = count(get(usage, "prompt_tokens_details", "cached_tokens"))
+    charged = Completion(
+        text="",
+        input_tokens=count(get(usage, "prompt_tokens")),
+        output_tokens=count(get(usage, "completion_tokens")),
+        cached_tokens=count(get(usage, "prompt_cache_hit_tokens")) if cached is None else cached,
+        reasoning_tokens=count(get(usage, "completion_tokens_details", "reasoning_tokens")),
+        served=text(get(reply, "model")) or None,
+        seconds=seconds,
+    )
     if not isinstance(message, dict) or finish in _BROKEN_OFF:
-        raise CallFailed("the reply holds no answer", retry=True)
+        paid = charged if isinstance(usage, dict) else None
+        raise CallFailed("the reply holds no answer", retry=True, paid=paid)
     answer = _text(message.get("content"))
     reasoning = text(message.get("reasoning_content")) or text(message.get("reasoning"))
     if not reasoning:
@@ -163,19 +184,12 @@ def completion(reply: Mapping[str, Any], seconds: float | None = None) -> Comple
     finish_reason = _FINISHED.get(finish, "stop")
     if refusal := text(message.get("refusal")):
         answer, finish_reason = refusal, "refused"
-    usage = get(reply, "usage")
-    cached = count(get(usage, "prompt_tokens_details", "cached_tokens"))
-    return Completion(
+    return replace(
+        charged,
         text=answer,
         reasoning=reasoning,
         finish_reason=finish_reason,
-        input_tokens=count(get(usage, "prompt_tokens")),
-        output_tokens=count(get(usage, "completion_tokens")),
-        cached_tokens=count(get(usage, "prompt_cache_hit_tokens")) if cached is None else cached,
-        reasoning_tokens=count(get(usage, "completion_tokens_details", "reasoning_tokens")),
         logprobs=_logprobs(get(choice, "logprobs", "content"), after_thinking=bool(reasoning)),
-        served=text(get(reply, "model")) or None,
-        seconds=seconds,
     )
 
 
@@ -200,12 +214,13 @@ def _logprobs(places: object, *, after_thinking: bool) -> tuple[tuple[str, float
     place = next(of_text, places[0] if places else None)
     listed = get(place, "top_logprobs") or [place]
     pairs = [(get(entry, "token"), get(entry, "logprob")) for entry in listed]
+    # Bounded before it becomes a float: JSON holds whole numbers that no float can.
     known = [
-        (token, float(logprob))
+        (token, float(max(logprob, _LEAST_LOGPROB)) if logprob <= 1 else math.nan)
         for token, logprob in pairs
-        if isinstance(token, str) and isinstance(logprob, int | float) and not math.isnan(logprob)
+        if isinstance(token, str) and isinstance(logprob, int | float)
     ]
-    return tuple(known) or None
+    return credible(known)
 
 
 def _behind_thinking(places: list[Any]) -> list[Any]:

@@ -14,6 +14,7 @@ import json
 import os
 import re
 import time
+import zlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -23,14 +24,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from judges.backends.base import CallFailed, ParameterRefused
+from judges.backends.connections import ReplyTooLarge
+from judges.backends.redaction import redacted
 from judges.backends.spec import ModelSpec
 from judges.errors import MissingExtraError, MissingKeyError, UserError
 from judges.quoting import for_server
 from judges.reading import printable
 
 NO_CONNECTION = "the connection failed"
-_CONNECT_S = 15.0
 _DESCRIBE_S = 30.0
+_MOST_TOKENS = 2**53  # as far as every number is exact, and fits into the ledger
 
 _TOO_LONG = re.compile(
     r"context[ _](?:length|window|size|limit)|(?:prompt|input|request) is too (?:long|large)"
@@ -73,7 +76,7 @@ class Endpoint:
         self._parameters = parameters
         self._response = httpx2.Response
         # The client lets through what aiohttp makes of replies that are no HTTP.
-        self._errors = (aiohttp.ClientError, httpx2.HTTPError, OSError)
+        self._errors = (aiohttp.ClientError, httpx2.HTTPError, OSError, zlib.error, ReplyTooLarge)
 
     async def post(self, path: str, body: Mapping[str, Any]) -> tuple[dict[str, Any], float]:
         """The reply's object, and the seconds until it was there.
@@ -145,6 +148,8 @@ class Endpoint:
         innermost = error
         while innermost.__cause__ is not None:
             innermost = innermost.__cause__
+        if isinstance(innermost, ReplyTooLarge):
+            return CallFailed("the reply is too large", retry=False)
         detail = self.clean(f"{type(innermost).__name__}: {innermost}")
         if getattr(innermost, "errno", None) == errno.EMFILE:
             return CallFailed("too many open files", retry=True, slow_down=True, detail=detail)
@@ -224,13 +229,7 @@ class Endpoint:
 
     def clean(self, said: str) -> str:
         """What a server said, in one short line without the key or any part of it."""
-        key = self._client.api_key or ""
-        pieces = {key[n : n + 6] for n in range(len(key) - 5)}
-        words = [
-            "[key]" if "***" in word or any(piece in word for piece in pieces) else word
-            for word in printable(said[:2000]).split()
-        ]
-        line = " ".join(words)
+        line = redacted(printable(said[:2000]), self._client.api_key or "")
         return line if len(line) <= 200 else f"{line[:199]}…"
 
 
@@ -253,17 +252,6 @@ def api_key(spec: ModelSpec, *, needed: bool) -> str:
     if not (key.isascii() and key.isprintable()):
         raise UserError(f"{spec.spec}: what {variable} holds is no key: it has odd characters")
     return key
-
-
-def http_client(sdk: ModuleType) -> Any:
-    """Connections without a limit of their own: how many calls run at once is the runner's."""
-    import httpx2
-
-    return sdk.DefaultAioHttpClient(
-        limits=httpx2.Limits(max_connections=0, keepalive_expiry=4.0),  # 0: aiohttp's "no limit"
-        timeout=httpx2.Timeout(None, connect=_CONNECT_S),  # the runner times the rest
-        follow_redirects=False,  # the prompts go where the user sent them, and nowhere else
-    )
 
 
 def check(spec: ModelSpec, package: str) -> None:
@@ -352,5 +340,7 @@ def text(value: object) -> str:
 
 
 def count(value: object) -> int | None:
-    """A number of tokens."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    """A number of tokens; None for what cannot be one."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if 0 <= value <= _MOST_TOKENS else None

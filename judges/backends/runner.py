@@ -21,16 +21,8 @@ class Call:
     """The consumer's own name for it."""
     reply: Reply | None = None
     paid: list[Completion] = field(default_factory=list)
-    """What the server answered: the reply, and before it those without content."""
+    """What is charged for: the reply, and before it those of no use and those that were late."""
     retries: int = 0
-
-
-def complete_all(
-    llm: LocalLLM, requests: Sequence[Request]
-) -> Iterator[tuple[Request, Completion]]:
-    """Each request with its completion, as soon as its batch is done; see `complete_batches`."""
-    for batch in complete_batches(llm, requests):
-        yield from batch
 
 
 def complete_batches(

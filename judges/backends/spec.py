@@ -12,11 +12,11 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
 from judges.errors import UserError
 
@@ -32,6 +32,11 @@ URL_VARIABLES = {
     "openai-api": "OPENAI_BASE_URL",
     "anthropic": "ANTHROPIC_BASE_URL",
 }
+TRUSTED_HOSTS = "HERDBOOK_TRUSTED_HOSTS"
+"""The environment variable that lists, between commas, the hosts to which a file may send keys."""
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+_URL = re.compile(r"(https?)://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]+)?([/?][!-\[\]-~]*)?", re.I)
+"""An address that all read alike: no user, no backslash, no space."""
 DEFAULT_URLS = {"openai": "https://api.openai.com/v1", "anthropic": "https://api.anthropic.com"}
 
 
@@ -44,8 +49,8 @@ class ModelSpec:
     """The server, where it is not the provider's own or that of the environment."""
     api_key_env: str | None = None
     """The environment variable that holds the key, where it is not the provider's usual one."""
-    from_file: bool = False
-    """Whether URL and key variable stand in a file, which may be a stranger's."""
+    asked_by: str = field(default="", compare=False)
+    """Who names URL and key variable, where they stand in a file, which may be a stranger's."""
     args: Mapping[str, str] = field(default_factory=dict)
     """For models in this process: adapter, batch_size, chat_template, device, dtype, …"""
 
@@ -79,12 +84,13 @@ class ModelSpec:
         a server that a file sends us to without naming a key for it.
 
         A board that came from others must not have the user's keys sent to a server of theirs. A
-        provider's usual key goes to the provider, to this machine, and to where the environment or
-        a flag says; a file can name another key, by a variable that ends in _API_KEY. Raises
-        UserError for a file that asks for more.
+        key goes to the provider, to this machine, and to where the environment or a flag says; a
+        file alone can name another server for it, over https, only where the user trusts that host
+        (TRUSTED_HOSTS), and no variable but one that ends in _API_KEY. Raises UserError for a file
+        that asks for more.
         """
         usual = KEY_VARIABLES.get(self.provider)
-        if not (self.from_file and self.is_remote):
+        if not (self.asked_by and self.is_remote):
             return self.api_key_env or usual
         named = self.api_key_env
         if named is not None and not named.endswith("_API_KEY"):
@@ -94,13 +100,26 @@ class ModelSpec:
             )
         if self._is_users_own_place():
             return named or usual
-        if named in KEY_VARIABLES.values():
+        if named is None:
+            return None
+        scheme, host = self._scheme_and_host
+        where = host or f"an odd address, {self.base_url!r}"
+        wanted = f"{self.spec}: {self.asked_by} wants the key in {named} sent to {where}"
+        if scheme != "https":
+            raise UserError(f"{wanted}, and not over https: so no key is sent")
+        if host not in os.environ.get(TRUSTED_HOSTS, "").lower().replace(" ", "").split(","):
             raise UserError(
-                f"{self.spec}: {named} is not sent to {self.url}, which only a file names. Set "
-                f"{URL_VARIABLES[self.provider]} to that address, or put a key for it into a "
-                "variable of its own and name that in api_key_env"
+                f"{wanted}, which only that file names. Where that server is to have that key, "
+                f"set {TRUSTED_HOSTS}={host}"
             )
         return named
+
+    @property
+    def is_on_this_machine(self) -> bool:
+        """Whether the model is in this process, or its server on this machine."""
+        if not self.is_remote:
+            return True
+        return replace(self, base_url=self.url)._scheme_and_host[1] in _LOOPBACK
 
     def _is_users_own_place(self) -> bool:
         """Whether the URL is the provider's, this machine's, or the environment's."""
@@ -109,7 +128,13 @@ class ModelSpec:
         known = (DEFAULT_URLS.get(self.provider), os.environ.get(URL_VARIABLES[self.provider]))
         if self.base_url.rstrip("/") in {url.rstrip("/") for url in known if url}:
             return True
-        return urlsplit(self.base_url).hostname in ("localhost", "127.0.0.1", "::1")
+        return self._scheme_and_host[1] in _LOOPBACK
+
+    @property
+    def _scheme_and_host(self) -> tuple[str, str]:
+        """In small letters; empty for an address that is odd."""
+        found = _URL.fullmatch(self.base_url or "")
+        return (found[1].lower(), found[2].lower()) if found else ("", "")
 
     @property
     def url(self) -> str | None:

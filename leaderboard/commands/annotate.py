@@ -12,6 +12,7 @@ import tyro
 from judges.base import Orders
 from judges.calling import Caller
 from judges.errors import UserError
+from judges.panel import COIN
 from judges.reading import printable
 from leaderboard.commands.console import Console
 from leaderboard.commands.flags import shown
@@ -19,7 +20,6 @@ from leaderboard.dry_run import describe_dry_run
 from leaderboard.estimate import spent
 from leaderboard.file_comparison import find_panel
 from leaderboard.preferences import (
-    COIN,
     annotate_pairs,
     check_plan,
     estimates,
@@ -74,7 +74,7 @@ class Annotate:
             check_plan(plan, caller, watch)
             found = annotate_pairs(plan, caller, watch)
             if caller.n_calls:
-                print(spent(caller), file=sys.stderr)
+                print(spent(caller, advice=""), file=sys.stderr)
         made = found.preferences
         if made:
             write_preferences(self.out, made)
@@ -84,8 +84,12 @@ class Annotate:
         print(f"{where}: {len(made)} of {len(pairs)} pairs judged, {ties} ties, {coins} by a coin")
         for reason, count in sorted(found.errors.items()):
             print(printable(f"  missing: {reason} ({count})"))
+        if found.n_coins_left_out:
+            print(f"{found.n_coins_left_out} labels by a coin are left out, to keep their share")
+        ways_on = {"a higher --max-cost": caller.stopped, "--overwrite": self.out.exists()}
         if len(made) < len(pairs):
-            again = " and --overwrite" if made else ""
+            more = [flag for flag, is_needed in ways_on.items() if is_needed]
+            again = f" with {' and '.join(more)}" if more else ""
             print(f"what was paid for is in the cache: the same command{again} asks for the rest")
         if caller.stopped:
             return 4

@@ -17,7 +17,6 @@ from leaderboard.card import card
 from leaderboard.catalogue import find_board
 from leaderboard.commands.console import Console
 from leaderboard.commands.flags import shown
-from leaderboard.dry_run import describe_dry_run, dry_run
 from leaderboard.estimate import Estimate, spent
 from leaderboard.evaluation import Evaluation, evaluate
 from leaderboard.judging import open_caller
@@ -76,7 +75,7 @@ class Eval:
                 return self._estimate(board, args, caller)
             try:
                 for model in self.models:
-                    done.append(self._evaluate(model, args, caller))
+                    done.append(self._evaluate(board, model, args, caller))
                     if done[-1].stopped:
                         break
             finally:
@@ -86,6 +85,8 @@ class Eval:
         return max((result.exit_code for result in done), default=0)
 
     def _estimate(self, board: Board, args: dict[str, str], caller: Caller) -> int:
+        from leaderboard.dry_run import describe_dry_run, dry_run
+
         instructions = board.first(self.limit)
         found: list[Estimate] = []
         for model in self.models:
@@ -114,10 +115,12 @@ class Eval:
             if isinstance(found, AnswersFile) and not found.path.is_file():
                 raise UserError(f"{found.path}: no such file")
 
-    def _evaluate(self, model: str, args: dict[str, str], caller: Caller) -> Evaluation:
+    def _evaluate(
+        self, board: Board, model: str, args: dict[str, str], caller: Caller
+    ) -> Evaluation:
         return evaluate(
             model,
-            board=self.board,
+            board=board,
             results=self.results,
             name=self.name,
             group=self.group,

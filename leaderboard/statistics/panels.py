@@ -68,13 +68,15 @@ class EffectiveVotes:
     """How many independent judges a panel is worth.
 
     `votes` is None where the votes never vary, or cancel each other. `correlation` is the mean one
-    of two judges, nan for a single judge or where one never varies.
+    of two judges that vary, nan where fewer do. `constant` are the judges, by column, whose vote is
+    the same everywhere: it tells nothing, so that they do not count.
     """
 
     votes: Interval | None
     correlation: float
     n_judges: int
     n: int
+    constant: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,7 +195,7 @@ def effective_votes(
         (sum of w)**2 * s2 / (w' C w)
 
     with C the covariance of the judges' votes over the n pairs that all of them voted on, s2 its
-    mean diagonal and w the `weights` (equal). Equal weights, variances and correlations r make it
+    mean diagonal and w the `weights` (equal); judges that never vary are left out. Equal weights, variances and correlations r make it
     k / (1 + (k - 1) * r), Kish's design effect. Without `gold` (each pair's right preference) the
     votes are taken as they are, so that judges who are right together agree as well: it says how
     many opinions there are. With it each vote becomes how right it is, 1 - |vote - gold|, so that
@@ -213,22 +215,30 @@ def effective_votes(
     if w.shape != (k,) or not (w >= 0).all() or not w.sum() > 0:
         raise ValueError(f"weights must be {k} numbers of 0 or more, not all of them 0")
     units = _clusters(clusters, cast)
+    there = ~np.isnan(cast).any(axis=1)
+    n = int(there.sum())
+    if not n:
+        return EffectiveVotes(votes=None, correlation=float("nan"), n_judges=k, n=0)
+    varies = np.ptp(cast[there], axis=0) > ROUNDING
+    constant = tuple(np.flatnonzero(~varies).tolist())
     if gold is not None:
         right = _votes(gold)
         _clusters(None, cast, right)
         cast = 1 - np.abs(cast - right[:, None])
-    there = ~np.isnan(cast).any(axis=1)
-    cast, units = cast[there], units[there]
-    n = len(cast)
-    if not n:
-        return EffectiveVotes(votes=None, correlation=float("nan"), n_judges=k, n=0)
+    cast, units, w = cast[there][:, varies], units[there], w[varies]
+    if not w.sum() > 0:
+        return EffectiveVotes(
+            votes=None, correlation=float("nan"), n_judges=k, n=n, constant=constant
+        )
     centred = cast - cast.mean(axis=0)
     spread = np.square(centred).mean(axis=1)  # the mean over n of this is s2
     joint = np.square(centred @ w)  # and of this w' C w
     s2, of_sum = float(spread.mean()), float(joint.mean())
     correlation = _mean_correlation(centred)
     if s2 <= ROUNDING or of_sum <= ROUNDING:
-        return EffectiveVotes(votes=None, correlation=correlation, n_judges=k, n=n)
+        return EffectiveVotes(
+            votes=None, correlation=correlation, n_judges=k, n=n, constant=constant
+        )
     value = float(w.sum() ** 2 * s2 / of_sum)
     error, t = _clustered_error(spread / s2 - joint / of_sum, units, level)
     low = value * float(np.exp(-t * error))
@@ -240,7 +250,7 @@ def effective_votes(
         n=n,
         level=level,
     )
-    return EffectiveVotes(votes=found, correlation=correlation, n_judges=k, n=n)
+    return EffectiveVotes(votes=found, correlation=correlation, n_judges=k, n=n, constant=constant)
 
 
 def left_out(full: ArrayLike, without: ArrayLike) -> LeftOut:
