@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,7 +17,6 @@ from judges.backends.base import Completion, Request
 from judges.database import Database
 from judges.records import to_line
 
-_FIELDS = frozenset(field.name for field in fields(Completion))
 _KEYS_A_QUERY = 500
 _JSON = json.JSONEncoder(separators=(",", ":"), default=dict)
 
@@ -129,10 +128,26 @@ def _check_sum(key: str, line: str) -> str:
     return hashlib.blake2b(f"{key}\n{line}".encode(), digest_size=16).hexdigest()
 
 
+_COUNT: Any = int | None
+_AMOUNT: Any = int | float | None
+_KINDS: dict[str, Any] = {
+    "text": str, "reasoning": str, "finish_reason": str, "input_tokens": _COUNT,
+    "output_tokens": _COUNT, "cached_tokens": _COUNT, "reasoning_tokens": _COUNT,
+    "logprobs": list | None, "served": str | None, "seconds": _AMOUNT, "cost_usd": _AMOUNT,
+}  # fmt: skip
+"""Field of a stored completion → what it may be."""
+
+
 def _read(line: str) -> Completion | None:
-    values: dict[str, Any] = json.loads(line)
-    if not values.keys() <= _FIELDS:
+    """The completion of a row; None where it is not one of ours."""
+    try:
+        values = json.loads(line)
+        if not isinstance(values, dict) or "text" not in values:
+            return None
+        if not all(isinstance(value, _KINDS[key]) for key, value in values.items()):
+            return None
+        if values.get("logprobs") is not None:
+            values["logprobs"] = tuple((str(t), float(p)) for t, p in values["logprobs"])
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
-    if values.get("logprobs") is not None:
-        values["logprobs"] = tuple((str(t), float(p)) for t, p in values["logprobs"])
     return Completion(**values)

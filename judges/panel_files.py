@@ -17,7 +17,7 @@ from judges.errors import UserError
 SLOT = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 """A model that a panel leaves open."""
 _HOST = re.compile(
-    r"(openai-api/[^@]*)@((?:localhost|[\d.]+\.\d+|(?:[\w-]+\.)+[a-z]{2,}|[\w.-]+(?=:\d\d))"
+    r"(openai-api/[^@]*)@((?:localhost|(?:\d+\.){3}\d+|(?:[\w-]+\.)+[a-z]{2,}|[\w.-]+(?=:\d\d))"
     r"(?::\d+)?(?:/.*)?)",
     re.IGNORECASE,
 )

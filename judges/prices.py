@@ -21,7 +21,7 @@ from pydantic import Field
 from judges.backends.base import Completion
 from judges.backends.spec import DEFAULT_URLS, ModelSpec
 from judges.errors import UserError
-from judges.records import validated
+from judges.records import read_toml, validated
 
 _DATED = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{8}|\d{4})$")
 _LATEST = re.compile(r"-latest$")
@@ -301,11 +301,7 @@ def _packaged() -> _Table:
 
 
 def _read(path: Path, *, is_own: bool) -> _Table:
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid TOML ({error})") from None
-    file = validated(_File, content, str(path))
+    file = validated(_File, read_toml(path), str(path))
     for line in file.models:
         if (line.input is None) != (line.output is None):
             raise UserError(f"{path}: {line.model}: give both input and output, or neither")

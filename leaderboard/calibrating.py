@@ -6,7 +6,6 @@ lies in calibration.json from then on, is part of the board's hash, and no new r
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +16,7 @@ import tomli_w
 from filelock import FileLock
 
 from judges.errors import UserError
-from judges.records import digest, write_atomic
+from judges.records import digest, read_toml, write_atomic
 from leaderboard.boards import Board, columns_hash, load_board, refuse_changes
 from leaderboard.calibration import CALIBRATION, MEDIATORS, CalibrationFile, calibration_file
 from leaderboard.columns import by_instruction, column_absent, mediator_differences
@@ -60,7 +59,7 @@ def calibrate_board(
     # A calibration that is to be made anew may be one that cannot be read.
     board = load_board(name, results, verify=False, calibrated=not overwrite)
     file = board.path / "board.toml"
-    said = tomllib.loads(file.read_text(encoding="utf-8")).get("hashes")
+    said = read_toml(file).get("hashes")
     refuse_changes(board, said, but=["columns"])  # an interrupted calibration is made good
     if headline == "lc_alpaca_eval" and (why := column_absent(board, headline)):
         raise UserError(f"the board cannot rank by {headline}: {why}")
@@ -73,7 +72,7 @@ def calibrate_board(
             "others moves every lc_joint on it, and takes --overwrite"
         )
     with FileLock(board.path / ".lock"):
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
+        table = read_toml(file)
         if table.get("hashes") != said:
             raise UserError(f"another run has just calibrated board {name}; look at it first")
         table["headline"] = headline or table["headline"]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from judges.asking import LLMJudge
 from judges.errors import UserError
 from judges.reading import printable
 from leaderboard.boards import Board
@@ -34,7 +35,8 @@ def card(
     *,
     with_note: bool = True,
 ) -> str:
-    """The card of one row; percent and points with one decimal. The note is the board's own.
+    """The card of one row; percent and points with one decimal. `with_note` stands for what is the
+    board's own: its note, and its controls in full.
 
     Where the board ranks by another column, every figure that is about the win rate says so.
     """
@@ -44,7 +46,7 @@ def card(
     lines = [
         f"{name} on {board.name} ({len(board.instructions)} instructions, judged by {board.panel.called})"
     ]
-    lines.append(_win_rate(board, rate))
+    lines.append(_win_rate(board, summary))
     lines += _length_controlled(summary)
     if summary["is_partial"]:
         lines.append(
@@ -57,6 +59,11 @@ def card(
         lines += _neighbours(board, table, name)
     lines += _out_of_range(board, name, rate["value"], table)
     lines.append(_judged(summary, "" if is_plain else "the win rate "))
+    if summary["verdicts"]["n_missing"] and any(
+        isinstance(j, LLMJudge) for j in board.panel.judges
+    ):
+        again = f"leaderboard eval {name} --board {board.name} --only judge --overwrite"
+        lines.append(f"    what could not be read is stored; ask anew with: {again}")
     lines += _flips(board, summary)
     if kin := summary.get("self_judging"):
         reasons = "; ".join(f"{judge}: {why}" for judge, why in kin.items())
@@ -72,14 +79,21 @@ def card(
         lines.append(
             "    many are empty or cut off: is the chat template right, max_tokens enough?"
         )
-    lines.append("  " + describe_controls(board, controls).replace("\n", "\n  "))
+    told_controls = describe_controls(board, controls).splitlines()
+    lines += [f"  {line}" for line in told_controls[: None if with_note else 1]]
     usd = summary["cost_usd"]
     lines.append(f"  cost: {'not known' if usd is None else dollars(usd)}")
-    if (smallest := board_resolution(table)) is not None:
+    if len(table.models) > 1:
+        smallest = board_resolution(table)
         lines.append(
             f"  the smallest difference {'' if is_plain else 'of win rates '}that this board can "
-            f"show: {100 * smallest:.1f} points\n"
-            "    (two models on the same instructions, 80 % power)"
+            "show: "
+            + (
+                "these verdicts vary too little to say"
+                if smallest is None
+                else f"{100 * smallest:.1f} points\n"
+                "    (two models on the same instructions, 80 % power)"
+            )
         )
     if board.settings.note and with_note:
         lines.append(_folded(f"note: {board.settings.note}"))
@@ -93,9 +107,20 @@ def _folded(text: str) -> str:
     )
 
 
-def _win_rate(board: Board, rate: dict[str, Any]) -> str:
-    if rate["value"] is None:
+def _win_rate(board: Board, summary: dict[str, Any]) -> str:
+    rate, verdicts = summary["win_rate"], summary["verdicts"]
+    if verdicts["n"] == verdicts["n_missing"]:
         return "  win rate: none, no verdict is there"
+    if rate["value"] is None:
+        needed = board.settings.min_votes
+        what = "the votes of all judges" if needed == "all" else f"{needed} votes"
+        votes = ", ".join(
+            f"{judge} {of['n_judged']} of {of['n_items']}"
+            for judge, of in summary["judges"].items()
+        )
+        return _folded(
+            f"win rate: none, no instruction has {what} (min_votes = {needed}); votes: {votes}"
+        )
     half = (rate["high"] - rate["low"]) / 2
     return (
         f"  win rate: {100 * rate['value']:.1f} ± {100 * half:.1f} % against "

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
-import pandas as pd
-
 from judges.reading import printable
 from leaderboard.boards import Board
 from leaderboard.comparison import SIGNIFICANT, Comparison
@@ -179,13 +177,17 @@ def meetings_text(found: HeadToHead, judges: str, form: Format) -> str:
     """How pairs fared against each other, and the ratings where they say more than that."""
     if form in DATA:
         return data([_duel_record(duel) for duel in found.duels], form)
-    notes = [_family(len(found.duels), "the preferences less one half")]
+    judged = [duel for duel in found.duels if duel.rate.n_judged]
+    notes = [_family(len(judged), "the preferences less one half")] if judged else []
+    if n := len(found.duels) - len(judged):
+        notes.append(f"{n} of {len(found.duels)} pairs are not judged.")
     if any(duel.disagrees for duel in found.duels):
         notes.append(_DISAGREES.format("50 %"))
     table = _titled(f"direct win rates (%) {judges}", _duel_cells(found.duels), notes, form)
     # In a tree of pairs the strengths would say what the win rates do.
-    several = found.n_met >= len(found.strengths.models)
-    return "\n\n".join([table, ratings_text(found.strengths, judges, form)] if several else [table])
+    if found.strengths is None or found.n_met < len(found.strengths.models):
+        return table
+    return "\n\n".join([table, ratings_text(found.strengths, judges, form)])
 
 
 def ratings_text(strengths: BradleyTerry, judges: str, form: Format) -> str:
@@ -205,10 +207,16 @@ def _duel_cells(duels: Sequence[Duel]) -> Cells:
         [
             duel.a,
             duel.b,
-            "" if pd.isna(duel.rate.value) else f"{100 * duel.rate.value:.1f}",
-            f"[{100 * duel.rate.low:.1f}, {100 * duel.rate.high:.1f}]",
-            _p(duel.p_value),
-            _p(duel.p_holm),
+            *(
+                [
+                    f"{100 * duel.rate.value:.1f}",
+                    f"[{100 * duel.rate.low:.1f}, {100 * duel.rate.high:.1f}]",
+                    _p(duel.p_value),
+                    _p(duel.p_holm),
+                ]
+                if duel.rate.n_judged
+                else ["not judged", "", "", ""]
+            ),
             f"{duel.rate.n_wins}/{duel.rate.n_draws}/{duel.rate.n_losses}",
             f"{duel.rate.n_judged}/{duel.rate.n_items}",
         ]

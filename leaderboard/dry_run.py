@@ -16,7 +16,7 @@ from leaderboard.boards import Board
 from leaderboard.controls import unjudged_controls
 from leaderboard.estimate import Estimate, dollars, estimate, total
 from leaderboard.generate import open_requests
-from leaderboard.judging import held_verdicts, outstanding
+from leaderboard.judging import held_verdicts, outstanding, unread_requests
 from leaderboard.models import AnswersFile, LanguageModel, Model, row_name
 from leaderboard.preflight import drift_estimates, llm_judges, probe
 from leaderboard.results import Row
@@ -36,12 +36,14 @@ def dry_run(
     name: str | None = None,
     only: Literal["generate", "judge"] | None = None,
     is_first: bool = True,
+    anew: bool = False,
 ) -> list[Estimate]:
     """The calls that evaluating the model on these instructions would make, line by line.
 
     Answers that are not there yet are taken to be as long as the first reference's. `name` is the
     row's, if not the model's; what is done once a board is reckoned with the first of several
-    models. Raises UserError for an answers file that cannot be read.
+    models; `anew`: no reply is used that could not be read. Raises UserError for an answers file
+    that cannot be read.
     """
     found = []
     row = Row(board.path / row_name(model, name, None))
@@ -59,7 +61,8 @@ def dry_run(
         return found
     pairs = board.comparisons(instructions, answers, row.name)
     of_row = [
-        _judging(judge, board, [(row, pairs)], row.name, caller) for judge in llm_judges(board)
+        _judging(judge, board, [(row, pairs)], row.name, caller, anew)
+        for judge in llm_judges(board)
     ]
     found += of_row
     if any(of.n_calls for of in of_row):
@@ -67,7 +70,8 @@ def dry_run(
         found += drift_estimates(board, asked, pairs, caller, is_first=is_first)
     if is_first and (controls := unjudged_controls(board)):
         found += [
-            _judging(judge, board, controls, "controls", caller) for judge in llm_judges(board)
+            _judging(judge, board, controls, "controls", caller, anew)
+            for judge in llm_judges(board)
         ]
     return found
 
@@ -94,6 +98,7 @@ def _judging(
     work: Sequence[tuple[Row, Sequence[Comparison]]],
     whose: str,
     caller: Caller,
+    anew: bool,
 ) -> Estimate:
     left = [
         view
@@ -107,7 +112,10 @@ def _judging(
     requests = _different(judge, left)
     n_stored = 0
     if judge.spec.is_remote and requests:
-        n_stored = len(requests) - caller.n_uncached(judge.spec, requests)
+        unread = [r for row, pairs in work for r in unread_requests(board, judge, row, pairs)]
+        again = {request.messages for request in unread} if anew else set()
+        kept = [request for request in requests if request.messages not in again]
+        n_stored = len(kept) - caller.n_uncached(judge.spec, kept)
     what = f"{whose}: judging by {judge.name}"
     prices, tokens = caller.price_table, judge.reply_tokens
     return estimate(what, judge.spec, requests, tokens, prices, n_stored, batch=caller.batch)

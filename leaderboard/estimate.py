@@ -100,9 +100,7 @@ def in_dollars(estimates: Sequence[Estimate]) -> str:
     return " – ".join(dollars(cost) for cost in costs) + " (low, expected, high)"
 
 
-def spent(
-    caller: Caller, advice: str = ". The same command with a higher budget goes on"
-) -> str:
+def spent(caller: Caller, advice: str = ". The same command with a higher budget goes on") -> str:
     """What a run has spent, in a line, and at the budget what can be done."""
     cost = dollars(caller.spent_usd)
     if caller.is_cost_unknown:

@@ -28,7 +28,7 @@ from leaderboard.generate import (
     require_own_prompts,
     store_answers,
 )
-from leaderboard.judging import hand_over, judge_row, open_caller
+from leaderboard.judging import forget_unread, hand_over, judge_row, open_caller
 from leaderboard.models import (
     AnswersFile,
     LanguageModel,
@@ -91,7 +91,8 @@ def evaluate(  # noqa: PLR0913 - one argument a flag of `eval`
     run takes up its answers and verdicts. `only` stops after the answers, or starts from those
     that are stored. `max_cost` (USD) stops the run when so much is spent; what was paid for is
     kept. `batch` asks models by their providers' batch services. `overwrite` replaces the answers
-    of a row of the same name that were made otherwise. `caller` calls models for several
+    of a row of the same name that were made otherwise; with `only="judge"` judges are asked anew
+    where their replies could not be read. `caller` calls models for several
     evaluations. Raises UserError for everything that can be put right; what was done by then is
     kept.
     """
@@ -138,7 +139,8 @@ def evaluate(  # noqa: PLR0913 - one argument a flag of `eval`
         _describe(row, chosen, group)
         if only == "generate":
             return Evaluation(row.name, loaded)
-        _judge(loaded, row, instructions, answers, caller, watch, is_steady=is_steady)
+        anew = overwrite and only == "judge"
+        _judge(loaded, row, instructions, answers, caller, watch, is_steady=is_steady, anew=anew)
         summary = summarise(loaded, row, instructions, answers)
         row.write_summary(summary)
         controls = run_controls(loaded, watch, caller)
@@ -156,10 +158,14 @@ def _judge(
     watch: Watch,
     *,
     is_steady: bool,
+    anew: bool,
 ) -> None:
-    """Judge the row, after all checks of its judges; `is_steady`: drift has been looked for."""
+    """Judge the row, after all checks of its judges; `is_steady`: drift has been looked for;
+    `anew`: no reply is used that could not be read."""
     comparisons = board.comparisons(instructions, answers, row.name)
     work = [(row, comparisons), *unjudged_controls(board)]
+    if anew:
+        forget_unread(board, work, caller)
     watched = None if is_steady else comparisons
     needed = check_needed_judges(board, work, caller, watch, watched)
     if not is_steady:

@@ -16,9 +16,15 @@ from judges.panel_files import fill_models
 from judges.reading import printable
 from judges.registry import judge_table, known_specs, make_panel, packaged_panels, read_panel
 from judges.schema import Annotation, Instruction, Message
-from leaderboard.answers import read_answers
+from leaderboard.answers import read_answers, with_input
 from leaderboard.comparison import Pair, pairs_among
-from leaderboard.head_to_head import Answers, HeadToHead, comparisons_of, duels_of, strengths_of
+from leaderboard.head_to_head import (
+    Answers,
+    HeadToHead,
+    comparisons_of,
+    duels_of,
+    strengths_unless_stopped,
+)
 from leaderboard.results import annotation_frame
 from leaderboard.user_files import read_rows
 from leaderboard.watch import SILENT, Watch
@@ -54,7 +60,8 @@ def compare_files(
             (b, a): _judged_items(panel, instructions, (b, a), answers, watch, calls)
             for a, b in pairs
         }
-    return HeadToHead(duels_of(pairs, known), strengths_of(known, centre or names[0]), len(known))
+        strengths = strengths_unless_stopped(known, centre or names[0], calls)
+    return HeadToHead(duels_of(pairs, known), strengths, len(known))
 
 
 def find_panel(spec: str, models: Sequence[str] = ()) -> Panel:
@@ -166,8 +173,7 @@ def _asked(row: Mapping[str, object], where: str) -> tuple[str, str]:
         if given is None:
             raise UserError(f"{where}: neither `instruction_id` nor `instruction` is given")
         return str(given), ""
-    whole = f"{text}\n\n{row['input']}" if row.get("input") else text
-    return "" if given is None else str(given), whole.strip()
+    return "" if given is None else str(given), with_input(text, row).strip()
 
 
 def _require_the_same(held: Mapping[Path, Mapping[tuple[str, str], None]]) -> None:

@@ -52,8 +52,8 @@ Answers = Mapping[str, Output]
 class Duel:
     """How `a` fared against `b`: the rate is that at which a's answers were preferred.
 
-    `p_value` is that of the sign-flip test on the preferences less 0.5, 1 where nothing is judged,
-    and `p_holm` the same adjusted for the `n_comparisons` pairs of the same call.
+    `p_value` is that of the sign-flip test on the preferences less 0.5, and `p_holm` the same
+    adjusted for the `n_comparisons` judged pairs of the call; both are 1 where nothing is judged.
     """
 
     a: str
@@ -73,12 +73,12 @@ class Duel:
 class HeadToHead:
     """Pairs of models, and their strengths by these and, on a board, by its references.
 
-    `n_met` counts the pairs that the strengths rest on: fewer than there are models say nothing
-    that the win rates do not.
+    These are None where a run stopped at its budget before every pair had a verdict. `n_met` counts
+    the pairs that they rest on: fewer than there are models say no more than the win rates.
     """
 
     duels: tuple[Duel, ...]
-    strengths: BradleyTerry
+    strengths: BradleyTerry | None
     n_met: int
 
 
@@ -120,11 +120,12 @@ def head_to_head(
         steady: set[str] = set()
         for pair in unmet:
             _judge(board, pair, answers, watch, calls, steady)
-    rows = [name for name in names if name not in references]
-    met = _against_references(board, rows)
-    met |= {pair: stored_items(board, pair, answers) for pair in unmet}
-    anchor = references[0] if rows else next(name for name in references if name in names)
-    return HeadToHead(duels_of(duels, met), strengths_of(met, anchor), len(met))
+        rows = [name for name in names if name not in references]
+        met = _against_references(board, rows)
+        met |= {pair: stored_items(board, pair, answers) for pair in unmet}
+        anchor = references[0] if rows else next(name for name in references if name in names)
+        strengths = strengths_unless_stopped(met, anchor, calls)
+    return HeadToHead(duels_of(duels, met), strengths, len(met))
 
 
 def board_strengths(board: Board) -> BradleyTerry:
@@ -207,8 +208,7 @@ def _judge(
     caller: Caller,
     steady: set[str],
 ) -> None:
-    """Bring the stored verdicts on a pair up to date; `steady` holds the names of the judges of
-    whom it has been looked already whether they have changed."""
+    """Bring the stored verdicts on a pair up to date; `steady`: judges that have not changed."""
     row = _folder(board, pair)
     row.path.mkdir(parents=True, exist_ok=True)
     # Two runs that come here at once take turns; the second finds nothing left to do.
@@ -309,10 +309,12 @@ def duels_of(pairs: Sequence[Pair], known: Mapping[Pair, pd.DataFrame]) -> tuple
     """How these pairs fared, as one family of tests."""
     items = [_items_for(a, b, known) for a, b in pairs]
     margins = [of["preference"].dropna().to_numpy(float) - 0.5 for of in items]
-    p = [flip_p(without_rounding(margin)) if margin.size else 1.0 for margin in margins]
+    judged = [n for n, margin in enumerate(margins) if margin.size]
+    p = [flip_p(without_rounding(margins[n])) for n in judged]
+    adjusted = dict(zip(judged, zip(p, map(float, holm(p)), strict=True), strict=True))
     return tuple(
-        Duel(a, b, win_rate(of[RATE_COLUMNS]), alone, float(adjusted), len(pairs))
-        for (a, b), of, alone, adjusted in zip(pairs, items, p, holm(p), strict=True)
+        Duel(a, b, win_rate(items[n][RATE_COLUMNS]), *adjusted.get(n, (1.0, 1.0)), len(judged))
+        for n, (a, b) in enumerate(pairs)
     )
 
 
@@ -323,6 +325,14 @@ def _items_for(a: str, b: str, known: Mapping[Pair, pd.DataFrame]) -> pd.DataFra
     for_b = known[a, b]
     mirrored = {"preference": for_b["preference"], "low": for_b["high"], "high": for_b["low"]}
     return for_b.assign(**{name: 1 - column for name, column in mirrored.items()})
+
+
+def strengths_unless_stopped(
+    met: Mapping[Pair, pd.DataFrame], anchor: str, caller: Caller
+) -> BradleyTerry | None:
+    """As `strengths_of`; None where a pair has no verdict as calls were not made for the budget."""
+    is_bare = any(items["preference"].isna().all() for items in met.values())
+    return None if caller.stopped and is_bare else strengths_of(met, anchor)
 
 
 def strengths_of(met: Mapping[Pair, pd.DataFrame], anchor: str) -> BradleyTerry:

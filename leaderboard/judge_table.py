@@ -13,6 +13,7 @@ from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from judges.asking import LLMJudge
 from judges.backends.spec import DEFAULT_URLS, ModelSpec
@@ -90,6 +91,8 @@ class JudgeLine:
     """Whether the provider may put another model behind the name."""
     agreement: float | None = None
     """With people, where it has been measured."""
+    host: str = ""
+    """Where a provider's model is served, if not by the provider: its facts are not known then."""
 
 
 # ----------------------------------------------------------------------------------- of one panel
@@ -164,7 +167,16 @@ def judge_line(
         context=facts.context,
         shutdown=facts.shutdown,
         is_alias=facts.is_alias,
+        host=_other_host(spec),
     )
+
+
+def _other_host(spec: ModelSpec) -> str:
+    try:
+        url, own = spec.url, DEFAULT_URLS.get(spec.provider)
+    except UserError:
+        return ""
+    return urlsplit(url).hostname or "" if url and own and url != own else ""
 
 
 def together(lines: Sequence[JudgeLine], assign: Assign) -> float | None:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 
 from judges.asking import LLMJudge
+from judges.backends.base import Request
 from judges.base import Judge, Shown, Verdict, annotate, presentations
 from judges.calling import Caller, Purpose, Task
 from judges.records import Appender
@@ -55,6 +56,38 @@ def hand_over(
             if isinstance(judge, LLMJudge) and judge.spec.is_remote
         ]
     )
+
+
+def unread_requests(
+    board: Board,
+    judge: LLMJudge,
+    row: Row,
+    comparisons: Sequence[Comparison],
+) -> list[Request]:
+    """What the judge was asked before in this row without giving a verdict."""
+    held = held_verdicts(board, row, comparisons)
+    left = outstanding(board, judge, comparisons, held, excluded(board, row))
+    return [
+        request
+        for view in left
+        if (view.comparison.id, judge.name, view.order) in held
+        for request in judge.asked_about(view)
+    ]
+
+
+def forget_unread(
+    board: Board, work: Sequence[tuple[Row, Sequence[Comparison]]], caller: Caller
+) -> None:
+    """Drop the stored replies in which these rows' judges gave no verdict: they are asked anew."""
+    caller.stores.open()
+    for judge in board.panel.judges:
+        if isinstance(judge, LLMJudge):
+            requests = [r for row, pairs in work for r in unread_requests(board, judge, row, pairs)]
+            if requests and judge.spec.is_remote:
+                caller.stores.forget(caller.stores.keys(judge.spec, requests))
+            elif requests:
+                identity = caller.local(judge.spec).fingerprint()
+                caller.stores.forget(caller.stores.keys_by(identity, requests))
 
 
 def judge_row(

@@ -7,18 +7,17 @@ is true of one reference or several, of a single judge, a panel or recorded verd
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import pandas as pd
 
-from judges.base import Judge
 from judges.errors import UserError
 from judges.reading import printable
 from judges.records import digest
 from leaderboard import __version__
 from leaderboard.boards import Board
 from leaderboard.controls import ControlResult
+from leaderboard.methods_judging import judging_sentences
 from leaderboard.results import Row
 from leaderboard.seed_groups import seed_groups
 from leaderboard.site.citations import ENTRIES
@@ -58,7 +57,7 @@ def methods_paragraph(board: Board, table: Standings, controls: Sequence[Control
     sentences = [
         *_setting(board, table),
         *_answers(board, table),
-        *_judging(board),
+        *judging_sentences(board, table),
         *_figures(board, table),
         *_length_control(board, table),
         *_tests(board, table),
@@ -135,64 +134,6 @@ def sampling_text(board: Board) -> str:
     if None in chosen.values():
         parts.append("the rest as each model's own generation configuration says")
     return ", ".join(parts)
-
-
-def _judging(board: Board) -> list[str]:
-    judges, settings = board.panel.judges, board.settings
-    described = "; ".join(f"{judge.name}, {_kind(judge.identity())}" for judge in judges)
-    if len(judges) == 1:
-        sentences = [f"The judge was {described}."]
-    else:
-        needed = len(judges) if settings.min_votes == "all" else settings.min_votes
-        sentences = [
-            f"The judges were a panel of {len(judges)}: {described}.",
-            f"The panel's preference is the {board.panel.aggregate} of their votes, where at least "
-            f"{needed} of the {len(judges)} votes {'is' if needed == 1 else 'are'} there.",
-        ]
-    for seen, text in _ORDERS.items():
-        names = [judge.name for judge in judges if _order(judge, settings.orders) == seen]
-        if names:
-            who = "It" if len(judges) == 1 else ", ".join(names)
-            sentences.append(f"{who} {text.format(seed=settings.seed)}.")
-    return sentences
-
-
-_ORDERS = {
-    "both": "judged each pair of answers in both orders of presentation, whose mean is the vote",
-    "random": "judged each pair of answers in one order of presentation, drawn for each instruction "
-    "by a hash (seed {seed}) and the same for every model",
-    "fixed": "judged each pair of answers in one order of presentation, the reference's first",
-    "unseen": "judged without an order of presentation",
-    "unknown": "judged in orders of presentation that were not recorded",
-}
-
-
-def _order(judge: Judge, orders: str) -> str:
-    if judge.sees_order:
-        return orders
-    return "unknown" if judge.identity().get("kind") == "recorded" else "unseen"
-
-
-def _kind(identity: Mapping[str, Any]) -> str:
-    """What a judge is, from what it says of itself; long texts, such as prompts, are left out."""
-    kind, rule = identity.get("kind"), identity.get("rule")
-    if kind == "checklist":
-        what = "a program that prefers the answer which meets more of an instruction's criteria"
-    elif kind == "heuristic":
-        what = "a rule that prefers " + ("at random" if rule == "random" else f"the {rule} answer")
-    elif kind == "recorded":
-        what = "whose verdicts were recorded elsewhere"
-    else:
-        what = f"a judge of the kind {kind}"
-    told = [
-        f"{key.replace('_', ' ')} {value}"
-        for key, value in identity.items()
-        if kind != "recorded"
-        and key not in ("kind", "name", "rule")
-        and isinstance(value, str | int | float)
-        and len(str(value)) <= 60
-    ]
-    return f"{what} ({', '.join(told)})" if told else what
 
 
 def _figures(board: Board, table: Standings) -> list[str]:

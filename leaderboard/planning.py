@@ -7,6 +7,7 @@ table: each row and the next one by win rate.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -21,7 +22,7 @@ from leaderboard.statistics.power import (
     power_at,
     smallest_detectable,
 )
-from leaderboard.statistics.uncertainty import ROUNDING, Floats
+from leaderboard.statistics.uncertainty import ROUNDING, Floats, difference_interval
 
 DIFFERENCES = (0.01, 0.02, 0.03, 0.05, 0.10)
 """What one may want to see, unless it is said."""
@@ -163,11 +164,18 @@ def make_plan(
 
 
 def board_resolution(table: Standings) -> float | None:
-    """The smallest difference that the board shows with 80 % power, None where no two rows differ."""
+    """The smallest difference that the board shows with 80 % power; None where no two rows differ,
+    or where half the interval of a difference is more: verdicts that are nearly all the same do not
+    show what rarer ones would add."""
     basis = find_basis(table)
     if basis.is_assumed:
         return None
-    return smallest_detectable(basis.typical, table.preferences.shape[1])
+    smallest = smallest_detectable(basis.typical, table.preferences.shape[1])
+    rows = _by_rate(table)
+    rows += [np.full_like(rows[0], 0.5)] * (len(rows) == 1)
+    found = [d[~np.isnan(d)] for d in _differences(rows)]
+    half = float(np.median([difference_interval(d).half_width for d in found]))
+    return smallest if smallest >= half else None
 
 
 def find_basis(table: Standings, models: tuple[str, str] | None = None) -> Basis:
@@ -177,15 +185,13 @@ def find_basis(table: Standings, models: tuple[str, str] | None = None) -> Basis
         rows = [_row(table, name) for name in models]
         source = f"{models[0]} and {models[1]}"
     else:
-        # Two rows of one value are neighbours in any order: sorted by name, it is always the same.
-        order = sorted(range(len(table.models)), key=lambda k: (_mean(table, k), table.models[k]))
-        rows = [table.preferences[k] for k in order]
+        rows = _by_rate(table)
         source = f"{len(rows) - 1} pairs of neighbours in the table"
         if len(rows) == 2:
             source = " and ".join(sorted(table.models))
         if len(rows) == 1:
             rows, source = [rows[0], np.full_like(rows[0], 0.5)], f"{table.models[0]}, the one row"
-    differences = [b - a for a, b in pairwise(rows) if _deviation(b - a)]
+    differences = _differences(rows)
     found = [_deviation(difference) for difference in differences]
     if not found and models is not None:
         raise UserError(f"{source} do not differ on the instructions that both are judged on")
@@ -206,6 +212,17 @@ def find_basis(table: Standings, models: tuple[str, str] | None = None) -> Basis
         n_pairs=len(found),
         source=source,
     )
+
+
+def _by_rate(table: Standings) -> list[Floats]:
+    # Two rows of one value are neighbours in any order: sorted by name, it is always the same.
+    order = sorted(range(len(table.models)), key=lambda k: (_mean(table, k), table.models[k]))
+    return [table.preferences[k] for k in order]
+
+
+def _differences(rows: Sequence[Floats]) -> list[Floats]:
+    """Of each row and the next one, where they vary."""
+    return [b - a for a, b in pairwise(rows) if _deviation(b - a)]
 
 
 def _deviation(values: Floats) -> float:

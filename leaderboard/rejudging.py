@@ -29,9 +29,12 @@ from judges.schema import Output
 from leaderboard.board_panel import board_panel, new_panel
 from leaderboard.boards import Board, load_board
 from leaderboard.create import Recipe, create_board
+from leaderboard.dry_run import dry_run
+from leaderboard.estimate import Estimate
 from leaderboard.evaluation import evaluate
 from leaderboard.head_to_head import answers_of
 from leaderboard.judging import open_caller
+from leaderboard.models import StoredRow
 from leaderboard.results import Row
 from leaderboard.self_judging import excluded
 from leaderboard.standings import standings
@@ -91,18 +94,7 @@ def rejudge(
     A run that was interrupted, or stopped at its budget, goes on where it was. Raises UserError
     where something else stands under the new name, and where no row can be judged anew.
     """
-    assert recipe.source is not None
-    old = load_board(recipe.source, results)
-    if old.is_recorded and not (recipe.judges or recipe.panel):
-        raise UserError(
-            f"board {old.name} holds recorded verdicts, which cannot be asked again: say who is to "
-            "judge, with --panel PANEL or --judge JUDGE"
-        )
-    names, left_out = _rows(old)
-    if not names:
-        why = "; ".join(f"{name}: {left_out[name]}" for name in [*left_out][:2]) or "it has none"
-        more = f"; and {len(left_out) - 2} more" if len(left_out) > 2 else ""
-        raise UserError(f"board {old.name}: no row can be judged anew ({why}{more})")
+    old, names, left_out = _what_to_judge(recipe, results)
     path = results / recipe.name
     if is_new := not path.exists():
         create_board(replace(recipe, parent=old.name), results, watch)
@@ -148,6 +140,52 @@ def rejudge(
         if name not in compared:
             left_out.setdefault(name, "not judged yet" if stopped else "too many verdicts missing")
     return Rejudged(board, found, left_out, all(publishable), stopped)
+
+
+def rejudge_estimates(recipe: Recipe, results: Path, caller: Caller) -> list[Estimate]:
+    """What `rejudge` would ask of models, row by row; nobody is asked, and nothing is left
+    behind. A question that several rows have in common is counted in each."""
+    old, names, _ = _what_to_judge(recipe, results)
+    with TemporaryDirectory() as folder, ExitStack() as stack:
+        place = Path(folder)
+        if (results / recipe.name).exists():
+            shutil.copytree(results / recipe.name, place / recipe.name)
+        else:
+            shutil.copytree(old.path, place / old.name)
+            create_board(replace(recipe, parent=old.name), place)
+        board = load_board(recipe.name, place)
+        _require_own(board, old, recipe)
+        if board.hashes["panel"] == old.hashes["panel"]:
+            stack.enter_context(_own_cache(caller))
+        found: list[Estimate] = []
+        is_first = True
+        for name in names:
+            _copy(Row(old.path / name), Row(board.path / name))
+            try:
+                excluded(board, Row(board.path / name))
+            except UserError:
+                continue
+            row, asked = StoredRow(name), board.instructions
+            found += dry_run(board, row, asked, caller, only="judge", is_first=is_first)
+            is_first = False
+        return found
+
+
+def _what_to_judge(recipe: Recipe, results: Path) -> tuple[Board, list[str], dict[str, str]]:
+    """The old board, its rows that can be judged anew, and the others with the reason."""
+    assert recipe.source is not None
+    old = load_board(recipe.source, results)
+    if old.is_recorded and not (recipe.judges or recipe.panel):
+        raise UserError(
+            f"board {old.name} holds recorded verdicts, which cannot be asked again: say who is to "
+            "judge, with --panel PANEL or --judge JUDGE"
+        )
+    names, left_out = _rows(old)
+    if not names:
+        why = "; ".join(f"{name}: {left_out[name]}" for name in [*left_out][:2]) or "it has none"
+        more = f"; and {len(left_out) - 2} more" if len(left_out) > 2 else ""
+        raise UserError(f"board {old.name}: no row can be judged anew ({why}{more})")
+    return old, names, left_out
 
 
 def _rows(old: Board) -> tuple[list[str], dict[str, str]]:

@@ -31,7 +31,8 @@ from leaderboard.methods import (
     length_columns,
     methods_paragraph,
 )
-from leaderboard.panel_report import Cells, panel_notes, panel_report, panel_tables
+from leaderboard.panel_report import panel_report
+from leaderboard.panel_tables import Cells, panel_notes, panel_tables
 from leaderboard.planning import board_resolution
 from leaderboard.results import Row
 from leaderboard.seed_groups import seed_groups

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -22,7 +21,7 @@ from filelock import FileLock, Timeout
 from pydantic import Field, NonNegativeInt
 
 from judges.errors import UserError
-from judges.records import digest, read_records, to_line, validated, write_atomic
+from judges.records import digest, read_records, read_toml, to_line, validated, write_atomic
 from judges.schema import Annotation, Order, Output
 from leaderboard.boards import Board
 from leaderboard.evalset import read_outputs
@@ -158,11 +157,7 @@ class Row:
         path = self.path / "model.toml"
         if not path.is_file():
             return ModelInfo(name=self.name.replace("__", "/"))
-        try:
-            table = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise UserError(f"{path}: not valid TOML ({error})") from None
-        return validated(ModelInfo, table, str(path))
+        return validated(ModelInfo, read_toml(path), str(path))
 
     def write_info(self, info: ModelInfo) -> None:
         table = {key: value for key, value in asdict(info).items() if value is not None}

@@ -504,7 +504,7 @@ def test_a_stop_at_the_budget_keeps_the_share_of_coins(annotate, tmp_path, monke
     assert run.code == 4, run.err
     lines = made(tmp_path)
     left_out = len(coins(whole)) - len(coins(lines))
-    assert len(lines) < n / 2
+    assert len(lines) < 0.8 * n
     assert len(coins(lines)) / len(lines) == pytest.approx(share, abs=1 / len(lines))
     assert f"{left_out} labels by a coin are left out" in run.out
     run = annotate(pairs(n), *half, "--overwrite")

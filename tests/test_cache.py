@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from judges import cache as cache_module
 from judges.backends.base import Completion, Request, Sampling
 from judges.cache import Cache, Size, completion_key
 from judges.database import Database, open_database
@@ -192,3 +193,18 @@ def test_the_size_is_that_of_the_texts(database):
     cache.put_many([(key(1), Completion(text="x" * 1000)), (key(2), Completion(text="y" * 1000))])
     assert cache.size().completions == 2
     assert 2000 < cache.size().bytes < 2100
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['{"text": 5}', '{"text": "x", "seconds": "soon"}', '["x"]', '{"reasoning": "x"}', '{"text": "x", "logprobs": [1]}'],
+)  # fmt: skip
+def test_a_row_of_other_types_counts_as_not_there(database, line):
+    cache = Cache(database)
+    cache.put_many([("k", Completion(text="x"))])
+    database.write(
+        "UPDATE herdbook_completions SET completion = ?, check_sum = ?",
+        [(line, cache_module._check_sum("k", line))],
+    )
+    assert cache.get_many(["k"]) == {}
+    assert cache.holding(["k"]) == set(), "it is removed"

@@ -49,11 +49,11 @@ def test_nothing_spent_is_said_in_words(leaderboard, results):
     run = leaderboard("cost", "toy", "--results", results)
     assert (run.code, run.err) == (0, "")
     assert run.out == f"no calls of models are on record on toy in {results}: nothing was spent\n"
+    assert json.loads(leaderboard("cost", "--format", "json").out) == []
     record(time="2020-01-01T00:00:00+00:00")
     run = leaderboard("cost", "toy", "--since", "7d")
     assert (run.code, run.err) == (0, "")
     assert run.out == "no calls of models are on record on toy since 7d: nothing was spent\n"
-    assert json.loads(leaderboard("cost", "--format", "json").out) == []
 
 
 def test_a_board_is_shown_by_judge_with_the_sum_of_all(leaderboard):

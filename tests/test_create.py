@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import read_json, read_lines, write_rows
+from conftest import read_json, read_lines, refused, write_rows
 
 from judges.database import open_database
 from judges.heuristic import Heuristic

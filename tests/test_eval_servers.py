@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -392,9 +393,9 @@ def test_the_key_is_nowhere(serve, leaderboard, tmp_path, monkeypatch, caplog, n
     def tell(asked: Asked) -> Reply | Fault:
         """Puts the key into everything that a server can say."""
         key = asked.headers.get("x-api-key") or asked.headers["authorization"].split()[-1]
-        if asked.number % 3 == 1:
+        if asked.number % 6 == 1:
             return Fault(status=429, message=f"too fast, {key}", headers={"x-seen": key})
-        if asked.number % 3 == 2:
+        if asked.number % 6 == 2:
             return Fault(status=500, message=f"Authorization: Bearer {key} failed", code=key)
         return answer(asked)
 
@@ -427,3 +428,38 @@ def test_the_key_is_nowhere(serve, leaderboard, tmp_path, monkeypatch, caplog, n
         assert not any(part.encode() in text for part in parts), where
     for call in (*openai.log, *anthropic.log):
         assert KEY not in call.raw.decode()
+
+
+def test_replies_that_could_not_be_read_are_asked_anew_when_the_user_says_so(
+    serve, leaderboard, tmp_path, api_keys
+):
+    def shy(asked: Asked) -> Reply:
+        is_shy = "Thank you for" not in asked.prompt and int(asked.draw.random() * 4) == 0
+        return Reply(text="Well.") if is_shy else answer(asked)
+
+    server = serve(shy)
+    served_board(tmp_path / "results", judge_at(server, form="text", temperature=1.0), drift=4)
+    file = own_answers(tmp_path / "mine.jsonl")
+    flags = ("--board", "toy", "--results", tmp_path / "results")
+    run = leaderboard("eval", file, *flags)
+    assert run.code == 3, run.err
+    assert "leaderboard eval mine --board toy --only judge --overwrite" in run.out
+    row = tmp_path / "results/toy/mine/annotations.jsonl"
+    before = {a["comparison_id"]: a for a in read_lines(row)}
+    missing = {key for key, a in before.items() if a["preference"] is None}
+    assert missing
+    server.behaviour = answer
+    calls = server.calls
+    assert leaderboard("eval", "mine", *flags, "--only", "judge").code == 3
+    assert server.calls == calls
+    again = ("eval", "mine", *flags, "--only", "judge", "--overwrite")
+    plan = leaderboard(*again, "--dry-run")
+    assert server.calls == calls
+    run = leaderboard(*again)
+    assert run.code == 0, run.err
+    n_drift = 4
+    n_planned = sum(int(x) for x in re.findall(r"(?:gpt|drift: \S+)\s+(\d+) ", plan.out))
+    assert server.calls - calls == n_planned > len(missing) + n_drift - 1
+    after = {a["comparison_id"]: a for a in read_lines(row)}
+    assert all(a["preference"] is not None for a in after.values())
+    assert all(after[key] == a for key, a in before.items() if key not in missing)

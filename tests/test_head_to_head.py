@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from api_server import answer
 from conftest import (
     LONGEST,
     TOY,
@@ -31,6 +32,7 @@ from conftest import (
     write_answers,
     write_rows,
 )
+from served_boards import set_prices
 from test_documented_files import documented
 
 from judges.base import Shown, Verdict
@@ -634,3 +636,58 @@ def test_names_that_would_make_two_pairs_one_folder_are_refused(
     leaderboard("eval", answers, "--name", name, "--board", "toy", "--results", rivals)
     with pytest.raises(UserError, match="could not be told apart"):
         head_to_head(board, ["good", name])
+
+
+# ------------------------------------------------------------------------------- what servers cost
+@pytest.fixture
+def paid(serve, tmp_path, monkeypatch):
+    """The address of a model whose calls cost something."""
+    set_prices(monkeypatch, tmp_path / "settings", **{"openai-api__m": (1, 1)})
+    server = serve(answer)
+    return server, f"pairwise/openai-api/m@{server.url}/v1"
+
+
+def dollars_of(err: str) -> float:
+    return float(err.split("to models, $")[1].split()[0].rstrip(".;"))
+
+
+@pytest.mark.parametrize("flags", [(), ("--strengths",), ("--format", "json")])
+@pytest.mark.parametrize("share", [0.02, 0.3])
+def test_files_at_the_budget(flags, share, paid, leaderboard, tmp_path, monkeypatch):
+    server, judge = paid
+    files = [answers_file(tmp_path / f"{n}.jsonl", [f"{n} {k}" for k in range(12)])
+             for n in ("a", "b", "c")]  # fmt: skip
+    whole = leaderboard("compare", *files, "--panel", judge)
+    assert whole.code == 0, whole.err
+    monkeypatch.setenv("HERDBOOK_CACHE", str(tmp_path / "another"))
+    calls, most = server.calls, share * dollars_of(whole.err)
+    run = leaderboard("compare", *files, "--panel", judge, "--max-cost", f"{most:.7f}", *flags)
+    assert run.code == 4, run.err
+    assert server.calls - calls < calls
+    assert "stopped at the budget; the same command with a higher --max-cost goes on" in run.err
+    if "json" in flags:
+        duels = json.loads(run.out)
+        judged = [duel for duel in duels if duel["n_judged"]]
+        assert {duel["n_comparisons"] for duel in duels} == {len(judged)}
+    else:
+        assert "not judged" in run.out
+    again = leaderboard("compare", *files, "--panel", judge)
+    assert (again.code, again.out) == (0, whole.out)
+    assert server.calls == 2 * calls
+
+
+def test_rows_at_the_budget(paid, leaderboard, tmp_path):
+    server, _ = paid
+    table = {"kind": "pairwise", "name": "j", "model": "openai-api/m",
+             "base_url": f"{server.url}/v1"}  # fmt: skip
+    make_board(tmp_path / "toy", 12, {"judges": [table]})
+    for name in ("one", "two"):
+        answers = write_answers(tmp_path / f"{name}.jsonl", [f"{name} {k}" for k in range(12)])
+        assert leaderboard("eval", answers, "--board", "toy", "--results", tmp_path).code == 0
+    direct = ("compare", "toy", "one", "two", "--direct", "--results", tmp_path)
+    run = leaderboard(*direct, "--max-cost", "0.000001")
+    assert run.code == 4, run.err
+    assert "stopped at the budget; the same command with a higher --max-cost goes on" in run.err
+    run = leaderboard(*direct)
+    assert run.code == 0, run.err
+    assert dollars_of(run.err) > 0

@@ -167,3 +167,18 @@ def test_a_panel_of_ones_own_is_named_by_its_file(judges, tmp_path):
 )
 def test_wrong_flags_are_told(leaderboard, tmp_path, args, parts):
     refused(leaderboard("judges", *args, "--results", tmp_path / "results"), parts)
+
+
+def test_a_provider_reached_elsewhere_has_no_price_and_a_reason(judges, monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    shown = judges("--panel", "openai")
+    assert "price of gpt-5.4 not known: served at 127.0.0.1, not at the provider" in shown
+    monkeypatch.delenv("OPENAI_BASE_URL")
+    assert "not known: served at" not in judges("--panel", "openai")
+
+
+def test_what_comes_on_top_of_a_row_is_told(judges, tmp_path):
+    make_board(tmp_path / "results" / "toy")
+    shown = judges("--board", "toy", "--results", tmp_path / "results")
+    assert "controls that are left come on top, once (" in shown
+    assert max(map(len, judges("--panel", "two-providers").splitlines()[:4])) < 150

@@ -81,6 +81,8 @@ LAYERS = {
         "spending": 2,
         "judge_table": 2,
         "panel_report": 2,
+        "panel_tables": 2,
+        "methods_judging": 2,
         "preflight": 2,
         "trial": 2,
         "drift": 2,

@@ -21,19 +21,16 @@ from judges.schema import Output
 from leaderboard.boards import Board, load_board, write_board
 from leaderboard.card import card
 from leaderboard.checking import check_board
+from leaderboard.controls import ControlResult
 from leaderboard.evaluation import evaluate
-from leaderboard.panel_report import (
-    PanelReport,
-    panel_notes,
-    panel_records,
-    panel_report,
-    panel_tables,
-)
+from leaderboard.methods import methods_paragraph
+from leaderboard.panel_report import PanelReport, panel_report
+from leaderboard.panel_tables import panel_notes, panel_records, panel_tables
 from leaderboard.report import board_report
 from leaderboard.results import Row
 from leaderboard.standings import standings
 from leaderboard.statistics.panels import effective_votes, flips
-from leaderboard.summary import both_orders
+from leaderboard.summary import both_orders, summarise
 
 N = 60
 ROWS = {"strong": 0.8, "fair": 0.65, "weak": 0.25}
@@ -338,3 +335,72 @@ def test_flips_that_do_not_follow_are_found(board):
     wrong = {**summary["flips"], "c": {**summary["flips"]["c"], "n_flipped": 99}}
     edit_json(board.path / "weak" / "summary.json", flips=wrong)
     assert check_board(board) == {"weak": "the summary's flips do not follow from the row's files"}
+
+
+# ------------------------------------------------------------------------- judges that say nothing
+def dead(results: Path, vote: float | None) -> Path:
+    """The board with a judge c that always gives the one vote, or none."""
+    folder = results / "toy"
+    for row in ROWS:
+        path = folder / row / "annotations.jsonl"
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        for line in lines:
+            if line["annotator"] == "c":
+                line |= {"preference": vote, "error": None if vote is not None else "budget"}
+        path.write_text("".join(to_line(line) + "\n" for line in lines))
+    return results
+
+
+def test_a_dead_judge_is_no_vote_and_is_named(results):
+    board = load_board("toy", dead(results, 0.5))
+    found = panel_report(board, standings(board))
+    assert found.effective.constant == (2,)
+    assert "c's vote is the same everywhere: it adds nothing" in panel_notes(found)
+    assert found.effective.votes.value < 2
+
+
+def test_a_card_says_that_the_votes_of_all_are_not_there(results):
+    board = load_board("toy", dead(results, None))
+    row = Row(board.path / "weak")
+    summary = summarise(board, row, board.instructions, row.outputs())
+    text = card(board, summary, standings(board), [])
+    said = " ".join(text.split())
+    assert "win rate: none, no instruction has the votes of all judges (min_votes = all)" in said
+    assert f"votes: a {N} of {N}, b {N} of {N}, c 0 of {N}" in said
+
+
+def test_many_judges_stand_one_below_another(report):
+    tables = panel_tables(replace(report, is_drawn=True))
+    _, headers, body = tables[0]
+    assert headers == ["model", "judge", "win rate", "instructions"]
+    assert [line[:2] for line in body[:4]] == [
+        ["strong", "(panel)"], ["strong", "a"], ["strong", "b"], ["strong", "c"]
+    ]  # fmt: skip
+    _, headers, body = tables[2]
+    assert [line[:2] for line in body] == [["a", "b"], ["a", "c"], ["b", "c"]]
+    assert max(len(headers) for _, headers, _ in tables) <= 7
+    still = replace(report.pairs["a", "b"], correlation=None)
+    pairs = {**report.pairs, ("a", "b"): still, ("a", "c"): None}
+    _, _, body = panel_tables(replace(report, is_drawn=True, pairs=pairs))[2]
+    assert [line[3] for line in body] == ["", body[1][3]]
+
+
+def test_a_card_before_the_last_has_the_controls_in_one_line(ranked):
+    board = load_board("toy", ranked)
+    row = read_json(board.path / "bad" / "summary.json")
+    failed = [ControlResult("null", 0.6, 0.55, 0.7, "below", "failed")]
+    full, short = (
+        card(board, row, standings(board), failed, with_note=is_last) for is_last in (True, False)
+    )
+    assert "FAILED null: 60.0 %" in full
+    assert "controls: 0 of 1 where they belong" in short
+    assert "FAILED" not in short
+
+
+def test_the_methods_say_flips_kin_and_served_names(board):
+    path = board.path / "weak" / "summary.json"
+    edit_json(path, self_judging={"a": "it is the candidate"}, served={"a": {"gpt-x-1": 3}})
+    text = methods_paragraph(board, standings(board), [])
+    assert "Judges that are kin of a candidate: a of weak (it is the candidate)" in text
+    assert "named their models thus: a: gpt-x-1." in text
+    assert "changed with the order, of those decided: a 0 of " in text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -12,8 +13,10 @@ import pytest
 from conftest import grid, refused
 
 from leaderboard.boards import load_board
+from leaderboard.card import card
 from leaderboard.commands.plan import describe
 from leaderboard.planning import ENOUGH, WORST, board_resolution, find_basis, make_plan
+from leaderboard.results import Row
 from leaderboard.standings import standings
 from leaderboard.statistics.power import smallest_detectable
 
@@ -187,3 +190,17 @@ def test_a_difference_beyond_all_is_none(results):
 )
 def test_what_cannot_be_planned_is_refused(plan, flags, parts):
     refused(plan(*flags), *parts)
+
+
+def test_verdicts_that_hardly_vary_show_no_smallest_difference(table):
+    rng = np.random.default_rng(0)
+    flat = 0.5 + 1e-5 * rng.normal(size=table.preferences.shape)
+    assert board_resolution(replace(table, preferences=flat)) is None
+
+
+def test_a_card_says_where_the_verdicts_vary_too_little(ranked, table):
+    board = load_board("toy", ranked)
+    rng = np.random.default_rng(0)
+    flat = replace(table, preferences=0.5 + 1e-5 * rng.normal(size=table.preferences.shape))
+    text = card(board, Row(board.path / "good").summary(), flat, [])
+    assert "that this board can show: these verdicts vary too little to say" in text

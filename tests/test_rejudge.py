@@ -266,6 +266,27 @@ def test_equal_requests_of_a_rejudge_are_made_once(tmp_path, server, old, rejudg
     assert max(Counter(asked.raw for asked in server.log[n_asked:]).values()) == 1
 
 
+@pytest.mark.parametrize("is_same", [False, True])
+def test_a_dry_run_counts_what_comes_and_leaves_nothing_behind(is_same, old, server, rejudge):
+    def planned(out: str) -> int:
+        return sum(int(n) for n in re.findall(r"(?:judging by|drift:) \S+\s+([\d,]+) ", out))
+
+    flags = {}
+    if is_same:
+        assert rejudge().code == 0
+        flags = {"board": "toy-rejudged", "panel": None}
+    before, calls = files_of(old.parent), server.calls
+    plan = rejudge("--dry-run", **flags)
+    assert plan.code == 0, plan.err
+    assert server.calls == calls
+    assert files_of(old.parent) == before
+    assert rejudge(**flags).code == 0
+    # The rows share answers, of which a question is counted in each row, and asked once.
+    shared = 3 * 2 * N
+    assert planned(plan.out) - shared <= server.calls - calls <= planned(plan.out)
+    assert rejudge("--dry-run", **flags).out.startswith("nothing is to be asked")
+
+
 # -------------------------------------------------------------------------------------- what is left
 def test_rows_that_cannot_be_compared_are_named(rejudge, old, leaderboard, tmp_path):
     file = write_answers(tmp_path / "part.jsonl", mixed_answers(5))

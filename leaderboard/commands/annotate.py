@@ -90,7 +90,10 @@ class Annotate:
         if len(made) < len(pairs):
             more = [flag for flag, is_needed in ways_on.items() if is_needed]
             again = f" with {' and '.join(more)}" if more else ""
-            print(f"what was paid for is in the cache: the same command{again} asks for the rest")
+            print(
+                f"the same command{again} asks again for what failed; replies that could not be "
+                "read are stored, and are not asked for anew"
+            )
         if caller.stopped:
             return 4
         return 0 if found.coverage >= MIN_COVERAGE else 3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -22,12 +24,15 @@ from leaderboard.comparison_table import (
     paragraph,
     ratings_text,
 )
+from leaderboard.estimate import spent
 from leaderboard.file_comparison import compare_files, find_panel
 from leaderboard.head_to_head import HeadToHead, board_strengths, head_to_head
 from leaderboard.judging import open_caller
 from leaderboard.standings import standings
 from leaderboard.table import DATA, Format, data
 from leaderboard.user_files import SUFFIXES
+
+_GOES_ON = "; the same command with a higher --max-cost goes on"
 
 
 @dataclass(frozen=True)
@@ -62,19 +67,25 @@ class Compare:
     format: Annotated[Format, shown("table|markdown|csv|json|latex")] = "table"
     """Tables, Markdown and LaTeX hold points and percent, CSV and JSON fractions in full."""
 
-    def run(self) -> int:
-        print(self.text())
-        return 0
+    def run(self) -> Literal[0, 4]:
+        with ExitStack() as stack:
+            text, caller = self.text(stack)
+            print(text)
+            if caller is not None and (caller.n_calls or caller.stopped):
+                print(spent(caller, _GOES_ON), file=sys.stderr)
+            return 4 if caller is not None and caller.stopped else 0
 
-    def text(self) -> str:
-        """What is printed."""
+    def text(self, stack: ExitStack) -> tuple[str, Caller | None]:
+        """What is printed, and what has called models for it, if anything has; it is closed with
+        the stack."""
         meets = self.direct or self.panel is not None
         if (meets or self.strengths) and self.by:
             raise UserError("--by is for verdicts against the board's references")
         if self.direct and self.panel is not None:
             raise UserError("give --direct or --panel: rows of a board, or answers files")
         if self.panel is not None:
-            return self.files(self.panel)
+            caller = stack.enter_context(Caller.default(max_cost_usd=self.max_cost))
+            return self.files(self.panel, caller), caller
         if Path(self.board).suffix.lower() in SUFFIXES:
             raise UserError(f"{self.board}: say who judges answers files: --panel PANEL|JUDGE")
         if self.strengths and (self.names or self.baseline) and not self.direct:
@@ -82,26 +93,25 @@ class Compare:
         board = load_board(self.board, self.results)
         judges = f"on {board.title}, judged by {board.panel.called}"
         if self.direct:
-            with open_caller(board, self.max_cost, watch=Console()) as caller:
-                found = head_to_head(board, self.names, Console(), self.baseline, caller)
-            return self.meetings(found, judges)
+            caller = stack.enter_context(open_caller(board, self.max_cost, watch=Console()))
+            found = head_to_head(board, self.names, Console(), self.baseline, caller)
+            return self.meetings(found, judges), caller
         if self.strengths:
-            return ratings_text(board_strengths(board), judges, self.format)
-        return self.differences(board)
+            return ratings_text(board_strengths(board), judges, self.format), None
+        return self.differences(board), None
 
-    def files(self, panel: str) -> str:
+    def files(self, panel: str, caller: Caller) -> str:
         """Answers files against each other."""
         baseline = None if self.baseline is None else Path(self.baseline)
         if baseline is not None and baseline.suffix.lower() not in SUFFIXES:
             raise UserError(f"--baseline {baseline}: with --panel it is an answers file")
         files = [Path(name) for name in (self.board, *self.names)]
         judges = find_panel(panel, self.judge_model)
-        with Caller.default(max_cost_usd=self.max_cost) as caller:
-            found = compare_files(files, judges, Console(), baseline, caller)
+        found = compare_files(files, judges, Console(), baseline, caller)
         return self.meetings(found, f"judged by {panel}")
 
     def meetings(self, found: HeadToHead, judges: str) -> str:
-        if self.strengths:
+        if self.strengths and found.strengths is not None:
             return ratings_text(found.strengths, judges, self.format)
         return meetings_text(found, judges, self.format)
 

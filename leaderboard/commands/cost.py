@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
+from judges.errors import UserError
+from leaderboard.catalogue import board_names, packaged_boards
 from leaderboard.commands.flags import shown
 from leaderboard.table import DATA, Format, data, emit, tex
 
@@ -40,8 +43,11 @@ class Cost:
             unknown_prices,
         )
 
+        ledger = Ledger(open_database())
+        if self.board is not None:
+            self._check_board(self.board, [s.group for s in ledger.spending("board")])
         by = self.by or ("board" if self.board is None else "judge")
-        spending = Ledger(open_database()).spending(
+        spending = ledger.spending(
             by,
             board=self.board,
             folder=None if self.results is None else str(self.results.resolve()),
@@ -58,6 +64,15 @@ class Cost:
         if note := unknown_prices(spending):
             print(note, file=sys.stderr)
         return 0
+
+    def _check_board(self, board: str, on_record: Sequence[str]) -> None:
+        """Raises UserError for a board that neither is there nor ever cost anything."""
+        results = self.results or Path("results")
+        known = sorted({*board_names(results), *filter(None, on_record)})
+        if board not in {*known, *packaged_boards()}:
+            raise UserError(
+                f"no board {board!r} in {results}, nor on record; known: {', '.join(known) or 'none'}"
+            )
 
     def _where(self) -> str:
         on = "" if self.board is None else f" on {self.board}"

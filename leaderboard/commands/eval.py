@@ -55,7 +55,8 @@ class Eval:
     dry_run: Annotated[bool, shown("")] = False
     """Print the calls that this run would make, and their cost, and ask nothing."""
     overwrite: Annotated[bool, shown("")] = False
-    """Replace the answers of a row of this name that were made otherwise."""
+    """Replace the answers of a row of this name that were made otherwise; with --only judge ask
+    anew where a judge's reply could not be read."""
 
     def run(self) -> int:
         if not self.models:
@@ -99,6 +100,7 @@ class Eval:
                 name=self.name,
                 only=self.only,
                 is_first=model == self.models[0],
+                anew=self.overwrite and self.only == "judge",
             )
         print(describe_dry_run(found))
         return 0

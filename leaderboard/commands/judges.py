@@ -10,9 +10,12 @@ from typing import Annotated
 import tyro
 
 from judges.errors import UserError
+from judges.panel_files import SLOT
+from judges.reading import printable
 from judges.registry import packaged_panels, read_panel
-from leaderboard.boards import load_board
+from leaderboard.boards import Board, load_board
 from leaderboard.commands.flags import shown
+from leaderboard.controls import unjudged_controls
 from leaderboard.judge_table import (
     JudgeLine,
     board_lines,
@@ -55,6 +58,7 @@ class Judges:
             board = load_board(self.board, self.results)
             lines, is_one = board_lines(board), board.panel.assign == "one"
             of = f"as long as the references of {self.board}"
+            on_top = _on_top(board)
         else:
             assert self.panel is not None
             packaged = packaged_panels()
@@ -65,28 +69,29 @@ class Judges:
                 )
             lines = panel_lines(file, self.judge_model)
             is_one = read_panel(file).get("assign") == "one"
+            on_top = "a board's controls and its checks for drift come on top"
             of = "of 240 characters asked and 1,800 answered, in both orders"
         if self.format in DATA:
             print(data([line_record(line) for line in lines], self.format))
         else:
             price = together(lines, "one" if is_one else "all")
-            print(describe(lines, self.format, of, price))
+            print(describe(lines, self.format, of, price, on_top))
         return 0
 
 
-def describe(lines: Sequence[JudgeLine], form: Format, of: str, price: float | None) -> str:
-    """The judges as a table; `of` says for which comparisons the prices are, and `price` is that of
-    the panel."""
+def describe(
+    lines: Sequence[JudgeLine], form: Format, of: str, price: float | None, on_top: str
+) -> str:
+    """The judges as a table; `of` says for which comparisons the prices are, `price` is that of the
+    panel, and `on_top` what is judged beside a model's answers."""
     headers = [
-        "judge", "model", "needs", "there", "$ per 1,000", "log-probs", "context", "ends",
-        "agreement",
+        "judge", "model", "all there", "$ per 1,000", "log-probs", "context", "ends", "agreement",
     ]  # fmt: skip
     body = [
         [
             line.judge,
             line.model + " (floating)" * bool(line.is_alias),
-            ", ".join(line.needs),
-            "yes" if not line.missing else f"no: {', '.join(line.missing)}",
+            "yes" if not line.missing else f"no: {', '.join(_missing(line))}",
             "unknown" if line.usd_per_1000 is None else f"{line.usd_per_1000:.2f}",
             _yes(line.logprobs) if line.model else "",
             _context(line),
@@ -97,9 +102,30 @@ def describe(lines: Sequence[JudgeLine], form: Format, of: str, price: float | N
     ]
     told = "is not known" if price is None else f"costs about ${price:.2f}"
     note = f"$ per 1,000 comparisons {of}, where a judge sees all of them; the panel {told}"
+    elsewhere = [
+        f"price of {line.judge} not known: served at {line.host}, not at the provider"
+        for line in lines
+        if line.host and line.usd_per_1000 is None
+    ]
     if form == "latex":
         return emit(headers, body, form, tex(f"{note}."))
-    return f"{emit(headers, body, form, '')}\n\n{note}"
+    return f"{emit(headers, body, form, '')}\n\n" + printable("\n".join([note, on_top, *elsewhere]))
+
+
+def _missing(line: JudgeLine) -> Sequence[str]:
+    """What is not there; of a model that is left open, the flag that names it."""
+    return line.needs if SLOT.fullmatch(line.model) else line.missing
+
+
+def _on_top(board: Board) -> str:
+    """The comparisons that a board asks for beside those of its rows."""
+    if board.is_recorded:
+        return "its verdicts are recorded: nothing comes on top"
+    n = sum(len(comparisons) for _, comparisons in unjudged_controls(board))
+    return (
+        f"the controls that are left come on top, once ({n} comparisons), and the check for drift "
+        f"before a new row ({board.settings.drift})"
+    )
 
 
 def _overview(form: Format) -> str:

@@ -14,9 +14,10 @@ from leaderboard.boards import load_board
 from leaderboard.commands.console import Console
 from leaderboard.commands.flags import shown
 from leaderboard.create import Recipe
+from leaderboard.dry_run import describe_dry_run
 from leaderboard.estimate import spent
 from leaderboard.judging import open_caller
-from leaderboard.rejudging import Crosswalk, rejudge
+from leaderboard.rejudging import Crosswalk, rejudge, rejudge_estimates
 from leaderboard.table import grid
 
 
@@ -39,6 +40,8 @@ class Rejudge:
     """The folder that the boards lie in."""
     max_cost: Annotated[float | None, shown("USD")] = None
     """Stop when so much is spent; what was paid for is kept."""
+    dry_run: Annotated[bool, shown("")] = False
+    """Print the calls that this run would make, and their cost, and ask nothing."""
 
     def run(self) -> int:
         recipe = Recipe(
@@ -50,6 +53,9 @@ class Rejudge:
         )
         old = load_board(self.board, self.results)
         with open_caller(old, self.max_cost, watch=Console()) as caller:
+            if self.dry_run:
+                print(describe_dry_run(rejudge_estimates(recipe, self.results, caller)))
+                return 0
             try:
                 done = rejudge(recipe, self.results, watch=Console(), caller=caller)
             finally:

@@ -18,7 +18,8 @@ from leaderboard.commands.flags import shown
 from leaderboard.controls import control_results, describe_controls
 from leaderboard.instructions import instruction_cells, instruction_records, worst
 from leaderboard.methods import methods_text
-from leaderboard.panel_report import panel_records, panel_report, panel_text
+from leaderboard.panel_report import panel_report
+from leaderboard.panel_tables import panel_records, panel_text
 from leaderboard.seed_groups import (
     group_differences,
     group_members,

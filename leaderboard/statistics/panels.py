@@ -7,7 +7,7 @@ instruction are not independent, so that every interval here takes the instructi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -217,32 +217,27 @@ def effective_votes(
     units = _clusters(clusters, cast)
     there = ~np.isnan(cast).any(axis=1)
     n = int(there.sum())
-    if not n:
-        return EffectiveVotes(votes=None, correlation=float("nan"), n_judges=k, n=0)
-    varies = np.ptp(cast[there], axis=0) > ROUNDING
-    constant = tuple(np.flatnonzero(~varies).tolist())
+    varies = np.ptp(cast[there], axis=0) > ROUNDING if n else np.ones(k, dtype=bool)
+    still = tuple(np.flatnonzero(~varies).tolist())
+    found = EffectiveVotes(votes=None, correlation=np.nan, n_judges=k, n=n, constant=still)
     if gold is not None:
         right = _votes(gold)
         _clusters(None, cast, right)
         cast = 1 - np.abs(cast - right[:, None])
     cast, units, w = cast[there][:, varies], units[there], w[varies]
-    if not w.sum() > 0:
-        return EffectiveVotes(
-            votes=None, correlation=float("nan"), n_judges=k, n=n, constant=constant
-        )
+    if not n or not w.sum() > 0:
+        return found
     centred = cast - cast.mean(axis=0)
     spread = np.square(centred).mean(axis=1)  # the mean over n of this is s2
     joint = np.square(centred @ w)  # and of this w' C w
     s2, of_sum = float(spread.mean()), float(joint.mean())
-    correlation = _mean_correlation(centred)
+    found = replace(found, correlation=_mean_correlation(centred))
     if s2 <= ROUNDING or of_sum <= ROUNDING:
-        return EffectiveVotes(
-            votes=None, correlation=correlation, n_judges=k, n=n, constant=constant
-        )
+        return found
     value = float(w.sum() ** 2 * s2 / of_sum)
     error, t = _clustered_error(spread / s2 - joint / of_sum, units, level)
     low = value * float(np.exp(-t * error))
-    found = Interval(
+    interval = Interval(
         value=value,
         standard_error=value * error,
         low=max(low, min(value, 1.0)) if weights is None else low,
@@ -250,7 +245,7 @@ def effective_votes(
         n=n,
         level=level,
     )
-    return EffectiveVotes(votes=found, correlation=correlation, n_judges=k, n=n, constant=constant)
+    return replace(found, votes=interval)
 
 
 def left_out(full: ArrayLike, without: ArrayLike) -> LeftOut:
