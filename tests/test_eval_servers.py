@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 from api_server import Asked, Fault, Reply, answer, failing
@@ -434,7 +435,7 @@ def test_replies_that_could_not_be_read_are_asked_anew_when_the_user_says_so(
     serve, leaderboard, tmp_path, api_keys
 ):
     def shy(asked: Asked) -> Reply:
-        is_shy = "Thank you for" not in asked.prompt and int(asked.draw.random() * 4) == 0
+        is_shy = "Thank you for" not in asked.prompt and crc32(asked.prompt.encode()) % 4 == 0
         return Reply(text="Well.") if is_shy else answer(asked)
 
     server = serve(shy)

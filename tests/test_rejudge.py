@@ -282,8 +282,7 @@ def test_a_dry_run_counts_what_comes_and_leaves_nothing_behind(is_same, old, ser
     assert files_of(old.parent) == before
     assert rejudge(**flags).code == 0
     # The rows share answers, of which a question is counted in each row, and asked once.
-    shared = 3 * 2 * N
-    assert planned(plan.out) - shared <= server.calls - calls <= planned(plan.out)
+    assert 0.7 * planned(plan.out) < server.calls - calls <= planned(plan.out)
     assert rejudge("--dry-run", **flags).out.startswith("nothing is to be asked")
 
 
