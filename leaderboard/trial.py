@@ -110,7 +110,9 @@ def _tried(judge: LLMJudge, trial: Trial, caller: Caller) -> Verdict:
     asked = [shown for shown in trial.shown if judge.asked_about(shown)][:TRIES]
     for n, shown in enumerate(asked, 1):
         (verdict,) = judge.judge([shown], caller, trial.task)
-        if not is_unreadable(judge, shown, verdict):
+        # What the provider keeps back says nothing of the judge's form.
+        is_kept_back = any(call.finish_reason == "refused" for call in verdict.calls)
+        if is_kept_back or not is_unreadable(judge, shown, verdict):
             return verdict
         has_schema = any(request.schema for request in judge.asked_about(shown))
         is_sure = verdict.error in _SURE or (verdict.error == NOT_JSON and has_schema)

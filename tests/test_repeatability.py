@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from leaderboard import drift
+from leaderboard import drift, first_day
 from leaderboard.statistics.repeatability import change
 
 STATISTICS_DOC = Path(__file__).parents[1] / "docs" / "statistics.md"
-K = 1 + drift.REPEATS
+K = 1 + first_day.REPEATS
 
 
 def steady(n: int = 20, k: int = K) -> np.ndarray:
