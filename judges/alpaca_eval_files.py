@@ -222,12 +222,13 @@ def _turns(file: Path, text: str) -> tuple[Message, ...]:
         raise UserError(f"{file}: must begin with {_START} and end with {_END}")
     turns = []
     for part in text.split(_START)[1:]:
-        role, _, rest = part.partition("\n")
-        if role.strip() not in get_args(Role):
+        name, _, rest = part.partition("\n")
+        role: Role | None = next((one for one in get_args(Role) if one == name.strip()), None)
+        if role is None:
             raise UserError(
-                f"{file}: a turn of {role.strip()!r}; known: {', '.join(get_args(Role))}"
+                f"{file}: a turn of {name.strip()!r}; known: {', '.join(get_args(Role))}"
             )
-        turns.append(Message(role.strip(), rest.partition(_END)[0].strip()))  # type: ignore[arg-type]
+        turns.append(Message(role, rest.partition(_END)[0].strip()))
     return tuple(turns)
 
 

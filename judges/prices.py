@@ -139,12 +139,12 @@ class _Table:
     def find(self, spec: ModelSpec, served: str | None) -> Line | None:
         """The line that fits best: of the served name, or else the name that was asked for."""
         url = _url(spec)
-        provider = spec.provider
+        provider: str = spec.provider
         if not self.is_own:
             at_home = [name for name, home in DEFAULT_URLS.items() if url == home]
             if not at_home:
                 return None
-            provider = at_home[0]  # type: ignore[assignment]
+            provider = at_home[0]
         lines = [
             line
             for line in self.file.models

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,7 +37,7 @@ class Written:
 
 
 @dataclass(slots=True, kw_only=True)
-class ChatModel:
+class ChatModel(ABC):
     """A tokenizer, a chat template and what the model's files say of generation."""
 
     tokenizer: Any
@@ -63,9 +64,9 @@ class ChatModel:
         self.hidden = frozenset(n for n, t in added.items() if t.special and str(t) not in TAGS)
 
     @property
+    @abstractmethod
     def window(self) -> int | None:
         """Tokens that fit into the model, prompt and answer together; None for no limit."""
-        raise NotImplementedError
 
     def fingerprint(self) -> Mapping[str, str]:
         return self.parts
