@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from judges.backends.base import Completion, Request
+from judges.backends.base import Completion, Request, Sampling
 from judges.database import Database
 from judges.records import to_line
 
@@ -31,12 +31,13 @@ def completion_key(identity: Mapping[str, str], request: Request) -> str:
     """
     sampling = {
         name: float(value) if name in _REAL and value is not None else value
-        for name, value in asdict(request.sampling).items()
+        for name in _SAMPLING
+        for value in (getattr(request.sampling, name),)
     }
     content = [
         dict(sorted(identity.items())),
         [[turn.role, turn.content] for turn in request.messages],
-        dict(sorted(sampling.items())),
+        sampling,
         request.schema,
         request.top_logprobs,
         dict(sorted(request.extra.items())),
@@ -44,6 +45,7 @@ def completion_key(identity: Mapping[str, str], request: Request) -> str:
     return hashlib.sha256(_JSON.encode(content).encode()).hexdigest()
 
 
+_SAMPLING = sorted(field.name for field in fields(Sampling))
 _REAL = {"temperature", "top_p", "repetition_penalty"}  # 0 and 0.0 are one temperature
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from judges.backends.base import Completion, Request
 from judges.backends.runner import Call
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from judges.ledger import BatchStore, Entry, Ledger
     from judges.prices import Prices
 
+_REMEMBERED = 2048
+"""Keys that are not reckoned again."""
 Purpose = Literal["answers", "judging", "controls", "probe", "drift", "annotate"]
 
 
@@ -52,6 +54,7 @@ class Stores:
         self.n_cached = 0
         """Requests that were answered from the cache."""
         self._is_to_open = is_default
+        self._keys: dict[tuple[Any, ...], tuple[str, tuple[Any, ...]]] = {}
 
     def open(self) -> None:
         """Open the user's own, if that is still to be done."""
@@ -92,7 +95,19 @@ class Stores:
         """The same for a model that `identity` tells from others."""
         from judges.cache import completion_key
 
-        return [completion_key(identity, request) for request in requests]
+        model = tuple(sorted(identity.items()))
+        keys = []
+        for request in requests:
+            # What is counted before a run is asked in it, under another id: its parts are the same
+            # objects, and held here, so that nothing else can come to stand at their addresses.
+            parts = (request.messages, request.sampling, request.schema, request.extra)
+            at = (model, request.top_logprobs, *map(id, parts))
+            if at not in self._keys:
+                while len(self._keys) >= _REMEMBERED:
+                    self._keys.pop(next(iter(self._keys)))
+                self._keys[at] = completion_key(identity, request), parts
+            keys.append(self._keys[at][0])
+        return keys
 
     def stored(self, keys: Sequence[str]) -> dict[str, Completion]:
         """What the cache holds of them, for whoever does not answer with it."""
