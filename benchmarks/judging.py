@@ -90,13 +90,13 @@ def judge(url: str, n: int, at_once: int, out: Path) -> None:
     begin, cpu = time.perf_counter(), time.process_time()
     from judges.backends.limiter import Limits
     from judges.base import Shown
-    from judges.cache import Cache
-    from judges.calling import Caller, Task
-    from judges.database import open_database
-    from judges.ledger import Ledger
-    from judges.pairwise import Pairwise
-    from judges.prices import Prices
+    from judges.calling.caller import Caller, Task
+    from judges.calling.prices import Prices
+    from judges.kinds.pairwise import Pairwise
     from judges.schema import Comparison, Instruction, Message
+    from judges.storage.cache import Cache
+    from judges.storage.database import open_database
+    from judges.storage.ledger import Ledger
 
     texts = json.loads((WORK / "texts.json").read_text())
     shown = []

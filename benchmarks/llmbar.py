@@ -15,11 +15,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from judges.base import annotate, presentations
-from judges.calling import Caller, Task
-from judges.recorded import Recorded
+from judges.calling.caller import Caller, Task
+from judges.kinds.recorded import Recorded
 from judges.records import to_line
 from judges.schema import Annotation, Comparison, Instruction, Message
-from leaderboard.results import annotation_frame
+from leaderboard.rows.results import annotation_frame
 
 ONE, TWO = "output_1", "output_2"
 """What the two answers' generators are called."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from judges.backends.base import Completion
-from judges.calling import Caller, Task
+from judges.calling.caller import Caller, Task
 from judges.records import digest
 from judges.schema import Annotation, Comparison, Instruction, Order
 

@@ -19,19 +19,19 @@ from judges.base import Judge
 from judges.errors import UserError
 from judges.panel import MAX_NAME, Panel
 from judges.panel_files import SLOT, line_of, served
+from judges.prompting.templates import chat_template_file
 from judges.records import read_toml
-from judges.templates import chat_template_file
 
 KINDS = {
-    "checklist": "judges.checklist:Checklist",
-    "heuristic": "judges.heuristic:Heuristic",
-    "recorded": "judges.recorded:Recorded",
-    "pairwise": "judges.pairwise:Pairwise",
-    "pairwise_logprob": "judges.pairwise_logprob:PairwiseLogprob",
-    "pointwise": "judges.pointwise:Pointwise",
-    "checklist_llm": "judges.checklist_llm:ChecklistLLM",
-    "reward_model": "judges.reward_model:RewardModel",
-    "alpaca_eval": "judges.alpaca_eval_config:AlpacaEvalConfig",
+    "checklist": "judges.kinds.checklist:Checklist",
+    "heuristic": "judges.kinds.heuristic:Heuristic",
+    "recorded": "judges.kinds.recorded:Recorded",
+    "pairwise": "judges.kinds.pairwise:Pairwise",
+    "pairwise_logprob": "judges.kinds.pairwise_logprob:PairwiseLogprob",
+    "pointwise": "judges.kinds.pointwise:Pointwise",
+    "checklist_llm": "judges.kinds.checklist_llm:ChecklistLLM",
+    "reward_model": "judges.kinds.reward_model:RewardModel",
+    "alpaca_eval": "judges.kinds.alpaca_eval_config:AlpacaEvalConfig",
 }
 """Kind of judge → module and class. The class's fields are the keys of its table in a panel."""
 

@@ -38,7 +38,7 @@ class Message:
 class Instruction:
     """What a model is asked: a conversation that ends with a user turn.
 
-    `checks` are criteria for `judges.criteria`; `gold_answer` meets all of them. The text of a
+    `checks` are criteria for `judges.criteria.share`; `gold_answer` meets all of them. The text of a
     private instruction never leaves the machine.
     """
 

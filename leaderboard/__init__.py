@@ -12,11 +12,15 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "compare", "evaluate", "load_board"]
 
 if TYPE_CHECKING:
-    from leaderboard.boards import load_board
-    from leaderboard.comparison import compare
+    from leaderboard.boards.board import load_board
+    from leaderboard.comparing.comparison import compare
     from leaderboard.evaluation import evaluate
 
-_HOME = {"evaluate": "evaluation", "compare": "comparison", "load_board": "boards"}
+_HOME = {
+    "evaluate": "evaluation",
+    "compare": "comparing.comparison",
+    "load_board": "boards.board",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -11,25 +11,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from judges.calling import Caller
+from judges.calling.caller import Caller
 from judges.errors import UserError
-from judges.recorded import Recorded
+from judges.kinds.recorded import Recorded
 from judges.schema import Instruction, Output
-from leaderboard.answers import read_answers
-from leaderboard.boards import Board, load_board
-from leaderboard.card import card
-from leaderboard.controls import ControlResult, run_controls, unjudged_controls
-from leaderboard.drift import check_drift
-from leaderboard.evalset import require_all
-from leaderboard.first_day import keep_first_day
-from leaderboard.generate import (
+from leaderboard.answers.answers import read_answers
+from leaderboard.answers.generate import (
     generate_answers,
     open_requests,
     require_own_prompts,
     store_answers,
 )
-from leaderboard.judging import forget_unread, hand_over, judge_row, open_caller
-from leaderboard.models import (
+from leaderboard.answers.models import (
     AnswersFile,
     LanguageModel,
     Model,
@@ -38,10 +31,17 @@ from leaderboard.models import (
     resolve,
     row_name,
 )
-from leaderboard.preflight import check_before_answers, check_needed_judges, llm_judges
-from leaderboard.results import Row, Status
-from leaderboard.standings import Standings, write_leaderboard
-from leaderboard.summary import summarise
+from leaderboard.boards.board import Board, load_board
+from leaderboard.boards.evalset import require_all
+from leaderboard.display.card import card
+from leaderboard.judging.controls import ControlResult, run_controls, unjudged_controls
+from leaderboard.judging.drift import check_drift
+from leaderboard.judging.first_day import keep_first_day
+from leaderboard.judging.judging import forget_unread, hand_over, judge_row, open_caller
+from leaderboard.judging.preflight import check_before_answers, check_needed_judges, llm_judges
+from leaderboard.rows.results import Row, Status
+from leaderboard.rows.standings import Standings, write_leaderboard
+from leaderboard.rows.summary import summarise
 from leaderboard.watch import SILENT, Watch
 
 

@@ -18,21 +18,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from judges.asking import LLMJudge
+from judges.asking.llm_judge import LLMJudge
 from judges.backends.base import Request
 from judges.base import Orders, Shown, annotate, presentations, stable_fraction
-from judges.calling import Caller, Task
+from judges.calling.caller import Caller, Task
 from judges.errors import UserError
 from judges.panel import COIN, Panel, panel_preferences
 from judges.records import to_line, validated, write_atomic
 from judges.schema import Annotation, Comparison, Instruction, Message
-from leaderboard.answers import with_input
-from leaderboard.create import PROMPT_COLUMNS, turns_of
-from leaderboard.estimate import Estimate, estimate
-from leaderboard.evalset import check_instruction
-from leaderboard.preflight import check_reach, check_rewards
-from leaderboard.results import annotation_frame
-from leaderboard.trial import Trial, try_judge
+from leaderboard.answers.answers import with_input
+from leaderboard.boards.evalset import check_instruction
+from leaderboard.curation.create import PROMPT_COLUMNS, turns_of
+from leaderboard.judging.estimate import Estimate, estimate
+from leaderboard.judging.preflight import check_reach, check_rewards
+from leaderboard.judging.trial import Trial, try_judge
+from leaderboard.rows.results import annotation_frame
 from leaderboard.user_files import read_rows
 from leaderboard.watch import SILENT, Watch
 

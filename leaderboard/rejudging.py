@@ -19,25 +19,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from judges.cache import Cache
-from judges.calling import Caller
-from judges.database import open_database
+from judges.calling.caller import Caller
 from judges.errors import UserError
 from judges.panel_files import panel_toml
 from judges.registry import read_panel
 from judges.schema import Output
-from leaderboard.board_panel import board_panel, new_panel
-from leaderboard.boards import Board, load_board
-from leaderboard.create import Recipe, create_board
-from leaderboard.dry_run import dry_run
-from leaderboard.estimate import Estimate
+from judges.storage.cache import Cache
+from judges.storage.database import open_database
+from leaderboard.answers.models import StoredRow
+from leaderboard.boards.board import Board, load_board
+from leaderboard.comparing.head_to_head import answers_of
+from leaderboard.curation.create import Recipe, create_board
+from leaderboard.curation.panel import board_panel, new_panel
+from leaderboard.display.dry_run import dry_run
 from leaderboard.evaluation import evaluate
-from leaderboard.head_to_head import answers_of
-from leaderboard.judging import open_caller
-from leaderboard.models import StoredRow
-from leaderboard.results import Row
-from leaderboard.self_judging import excluded
-from leaderboard.standings import standings
+from leaderboard.judging.estimate import Estimate
+from leaderboard.judging.judging import open_caller
+from leaderboard.rows.results import Row
+from leaderboard.rows.self_judging import excluded
+from leaderboard.rows.standings import standings
 from leaderboard.statistics.rank_correlation import RankCorrelation, rank_correlation
 from leaderboard.statistics.uncertainty import difference_interval
 from leaderboard.watch import SILENT, Watch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from judges.quoting import nonce_of
+from judges.prompting.quoting import nonce_of
 
 HONEST = "The capital of Australia is Canberra."
 GUESSED = ["abcdefghijkmn", "2222222222222", nonce_of([HONEST]), "{nonce}", "<nonce>", "NONCE", ""]

@@ -14,11 +14,11 @@ from api_server import ApiServer, Asked, Reply
 
 from judges.backends.base import Completion, Failure, Request, Sampling
 from judges.backends.base import Reply as Answer
-from judges.backends.handover import Pace
-from judges.calling import Caller, Task
-from judges.database import open_database
-from judges.ledger import BatchStore, Ledger
+from judges.calling.caller import Caller, Task
+from judges.calling.handover import Pace
 from judges.schema import Message
+from judges.storage.database import open_database
+from judges.storage.ledger import BatchStore, Ledger
 
 PROVIDERS = pytest.mark.parametrize("provider", ["openai", "anthropic"])
 N = 300

@@ -19,13 +19,13 @@ from tiny_model import make_lora_adapter, make_tiny_llama
 from judges.backends.base import Completion, Request
 from judges.backends.fake import FakeLLM
 from judges.base import Judge, Orders, Shown, Verdict, annotate, presentations
-from judges.calling import Caller, Task
-from judges.checklist import Checklist
+from judges.calling.caller import Caller, Task
+from judges.kinds.checklist import Checklist
 from judges.schema import Annotation, Comparison, Instruction, Message, Output
 from leaderboard import evaluation
-from leaderboard.boards import Board, load_board, write_board
+from leaderboard.boards.board import Board, load_board, write_board
+from leaderboard.boards.settings import Settings
 from leaderboard.cli import main
-from leaderboard.settings import Settings
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 CHECKLIST = {"judges": [{"kind": "checklist", "name": "checklist"}]}

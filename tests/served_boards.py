@@ -12,7 +12,7 @@ import pytest
 from conftest import TOY, make_board, toy_instructions, write_rows
 
 from judges.schema import Instruction
-from leaderboard.boards import Board
+from leaderboard.boards.board import Board
 
 if TYPE_CHECKING:
     from api_server import ApiServer

@@ -17,16 +17,16 @@ from conftest import comparison
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from judges.alpaca_eval_config import NO_LOGPROBS, TOO_LONG, AlpacaEvalConfig
-from judges.alpaca_eval_parsers import make_parser
+from judges.alpaca_eval.parsers import make_parser
+from judges.asking.verdicts import EMPTY, NO_VERDICT
 from judges.backends.base import Completion
 from judges.base import Shown, Verdict
-from judges.calling import Caller, Task
+from judges.calling.caller import Caller, Task
 from judges.errors import UserError
-from judges.quoting import BEGIN, for_server
+from judges.kinds.alpaca_eval_config import NO_LOGPROBS, TOO_LONG, AlpacaEvalConfig
+from judges.prompting.quoting import BEGIN, for_server
 from judges.registry import make_judge
 from judges.schema import Instruction, Message
-from judges.verdicts import EMPTY, NO_VERDICT
 
 TEMPLATE = """
 <|im_start|>system

@@ -9,9 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from leaderboard.boards import load_board
+from leaderboard.boards.board import load_board
 from leaderboard.interop.alpaca_eval import import_alpaca_eval
-from leaderboard.standings import board_rows, standings
+from leaderboard.rows.standings import board_rows, standings
 
 OTHERS = ("alpaca_eval_gpt4_turbo_fn", "alpaca_eval_cot_gpt4_turbo_fn")
 

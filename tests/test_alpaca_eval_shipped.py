@@ -15,10 +15,10 @@ import pytest
 import yaml
 from conftest import comparison
 
-from judges.alpaca_eval_config import AlpacaEvalConfig
 from judges.base import Shown
 from judges.errors import UserError
-from judges.quoting import for_server
+from judges.kinds.alpaca_eval_config import AlpacaEvalConfig
+from judges.prompting.quoting import for_server
 
 PEER = Path(__file__).parents[1] / "build" / "peers" / "alpaca_eval"
 THEIRS = """

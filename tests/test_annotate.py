@@ -22,7 +22,7 @@ from test_documented_files import documented, fields_of
 from judges.panel import COIN
 from judges.panel_files import panel_toml
 from judges.records import to_line
-from leaderboard.file_comparison import find_panel
+from leaderboard.comparing.file_comparison import find_panel
 from leaderboard.preferences import Preference, plan_annotation, read_pairs
 
 N = 60

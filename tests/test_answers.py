@@ -20,8 +20,8 @@ from conftest import (
 )
 
 from judges.base import Shown, Verdict
-from judges.calling import Caller, Task
-from judges.checklist import Checklist
+from judges.calling.caller import Caller, Task
+from judges.kinds.checklist import Checklist
 from judges.schema import Message
 
 

@@ -28,17 +28,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_pairwise import TASK, Scripted
 
-from judges.asking import LLMJudge
+from judges.asking.llm_judge import LLMJudge
+from judges.asking.scores import preference as score_preference
 from judges.backends.base import Completion, Request
 from judges.base import Shown
-from judges.calling import Caller
-from judges.checklist_llm import ChecklistLLM
-from judges.pairwise import Pairwise
-from judges.pairwise_logprob import PairwiseLogprob
-from judges.pointwise import Pointwise
-from judges.quoting import BEGIN, END, for_server, pieces, seen
+from judges.calling.caller import Caller
+from judges.kinds.checklist_llm import ChecklistLLM
+from judges.kinds.pairwise import Pairwise
+from judges.kinds.pairwise_logprob import PairwiseLogprob
+from judges.kinds.pointwise import Pointwise
+from judges.prompting.quoting import BEGIN, END, for_server, pieces, seen
 from judges.schema import Comparison, Instruction, Message
-from judges.scores import preference as score_preference
 
 INSTRUCTION = Instruction(
     id="i",

@@ -28,10 +28,10 @@ from servers import KEY, spec_of
 
 from judges.backends.base import ParameterRefused
 from judges.backends.batches import CANCELLED, EXPIRED, NO_RESULT
-from judges.backends.handover import TooDear
-from judges.database import open_database
+from judges.calling.handover import TooDear
 from judges.errors import UserError
-from judges.ledger import BatchStore, Ledger
+from judges.storage.database import open_database
+from judges.storage.ledger import BatchStore, Ledger
 
 pytestmark = pytest.mark.usefixtures("own_files")
 
@@ -90,10 +90,10 @@ def test_equal_requests_go_once_and_what_is_cached_does_not_go(provider, server,
 
 @PROVIDERS
 def test_large_work_goes_in_several_batches(provider, server, batching, monkeypatch):
-    monkeypatch.setattr("judges.backends.handover.MAX_REQUESTS", 100)
+    monkeypatch.setattr("judges.calling.handover.MAX_REQUESTS", 100)
     ask(batching(), spec_of(provider, server), some(250))
     assert sizes(server) == [100, 100, 50]
-    monkeypatch.setattr("judges.backends.handover.MAX_BYTES", 3000)
+    monkeypatch.setattr("judges.calling.handover.MAX_BYTES", 3000)
     ask(batching(), spec_of(provider, server), some(30, begin=1000))
     assert sum(sizes(server)[3:]) == 30
     assert len(sizes(server)) > 5

@@ -34,10 +34,10 @@ from batching import (  # noqa: F401
 )
 from servers import spec_of
 
-from judges.calling import Caller
-from judges.database import open_database
+from judges.calling.caller import Caller
 from judges.errors import UserError
-from judges.ledger import BatchStore
+from judges.storage.database import open_database
+from judges.storage.ledger import BatchStore
 
 pytestmark = pytest.mark.usefixtures("own_files")
 
@@ -46,7 +46,7 @@ import json, os, signal, sys
 sys.path.insert(0, {tests!r})
 from batching import Clock, TASK, some
 from servers import spec_of
-from judges.calling import Caller
+from judges.calling.caller import Caller
 
 replies = {{}}
 with Caller.default(batch=True, pace=Clock().pace()) as caller:

@@ -31,19 +31,19 @@ import leaderboard as herdbook
 from judges.backends.fake import FakeLLM
 from judges.backends.opening import open_model
 from judges.base import Shown, Verdict
-from judges.calling import Caller, Task
-from judges.checklist import Checklist
+from judges.calling.caller import Caller, Task
 from judges.errors import UserError
-from judges.heuristic import Heuristic
+from judges.kinds.checklist import Checklist
+from judges.kinds.heuristic import Heuristic
 from judges.schema import Message, Output
-from leaderboard import controls
-from leaderboard.boards import load_board
-from leaderboard.controls import CONTROLS, control_results, describe_controls, run_controls
-from leaderboard.judging import judge_row
-from leaderboard.models import LanguageModel, resolve
-from leaderboard.results import Row
-from leaderboard.standings import standings
-from leaderboard.summary import summarise
+from leaderboard.answers.models import LanguageModel, resolve
+from leaderboard.boards.board import load_board
+from leaderboard.judging import controls
+from leaderboard.judging.controls import CONTROLS, control_results, describe_controls, run_controls
+from leaderboard.judging.judging import judge_row
+from leaderboard.rows.results import Row
+from leaderboard.rows.standings import standings
+from leaderboard.rows.summary import summarise
 from leaderboard.user_files import check_name
 from leaderboard.watch import SILENT
 

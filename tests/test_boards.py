@@ -21,10 +21,11 @@ from conftest import (
 
 from judges.errors import UserError
 from judges.schema import Output
-from leaderboard import boards, catalogue
-from leaderboard.boards import load_board, write_board
-from leaderboard.catalogue import board_names, packaged_boards
-from leaderboard.settings import Settings
+from leaderboard.boards import board as boards
+from leaderboard.boards import catalogue
+from leaderboard.boards.board import load_board, write_board
+from leaderboard.boards.catalogue import board_names, packaged_boards
+from leaderboard.boards.settings import Settings
 
 
 def edit(path: Path, old: str, new: str) -> None:

@@ -22,9 +22,9 @@ from tiny_model import make_lora_adapter
 from judges.errors import UserError
 from judges.panel import COIN
 from judges.registry import make_judge, make_panel
-from leaderboard.boards import Board, load_board
-from leaderboard.results import Row
-from leaderboard.summary import row_items
+from leaderboard.boards.board import Board, load_board
+from leaderboard.rows.results import Row
+from leaderboard.rows.summary import row_items
 
 NO_VERDICTS = 3
 """The exit code of a judge that is asked and writes nonsense, as the tiny model does."""

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from judges import cache as cache_module
 from judges.backends.base import Completion, Request, Sampling
-from judges.cache import Cache, Size, completion_key
-from judges.database import Database, open_database
 from judges.schema import Message
+from judges.storage import cache as cache_module
+from judges.storage.cache import Cache, Size, completion_key
+from judges.storage.database import Database, open_database
 
 MODEL = {"provider": "openai", "name": "m", "url": "https://x/v1"}
 ASKED = Request(

@@ -20,9 +20,9 @@ from conftest import (
 )
 from test_documented_files import documented
 
-from leaderboard.boards import load_board
-from leaderboard.controls import CONTROLS, control_results
-from leaderboard.settings import Settings
+from leaderboard.boards.board import load_board
+from leaderboard.boards.settings import Settings
+from leaderboard.judging.controls import CONTROLS, control_results
 from leaderboard.statistics.lc_joint import MAX_GAIN
 
 N_ROWS = 8
@@ -158,7 +158,7 @@ def test_a_calibration_that_stopped_half_way_is_finished_by_another(ready, leade
 
 
 def test_a_row_that_another_run_holds_is_left_and_named(ready, leaderboard):
-    from leaderboard.results import Row
+    from leaderboard.rows.results import Row
 
     with Row(ready / "toy/row3").locked():
         done = calibrate(leaderboard, ready)

@@ -17,13 +17,13 @@ from judges.backends.base import CallFailed, Completion, Failure, OutOfMemory, R
 from judges.backends.fake import FakeLLM
 from judges.backends.limiter import Limits
 from judges.backends.spec import ModelSpec
-from judges.budget import BUDGET
-from judges.cache import Cache
-from judges.calling import Caller, Task
-from judges.database import open_database
+from judges.calling.budget import BUDGET
+from judges.calling.caller import Caller, Task
+from judges.calling.prices import Prices
 from judges.errors import UserError
-from judges.ledger import Ledger
-from judges.prices import Prices
+from judges.storage.cache import Cache
+from judges.storage.database import open_database
+from judges.storage.ledger import Ledger
 
 SPEC = ModelSpec(spec="openai-api/m", base_url="http://127.0.0.1:9/v1")
 TASK = Task("board", "row", "judge", folder="results")
@@ -526,7 +526,7 @@ def test_the_default_opens_nothing_before_a_model_is_asked(tmp_path):
         "import sys\n"
         "from judges.backends.base import Request, Sampling\n"
         "from judges.backends.spec import ModelSpec\n"
-        "from judges.calling import Caller, Task\n"
+        "from judges.calling.caller import Caller, Task\n"
         "from judges.schema import Message\n"
         "with Caller.default() as caller:\n"
         "    print(sorted({'sqlalchemy', 'openai', 'asyncio', 'pydantic'} & set(sys.modules)))\n"

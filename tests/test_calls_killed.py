@@ -15,12 +15,12 @@ from api_server import Asked, Fault, Reply, failing
 
 from judges.backends.base import Completion, Failure, Request, Sampling
 from judges.backends.spec import ModelSpec
-from judges.cache import Cache, completion_key
-from judges.calling import Caller, Task
-from judges.database import open_database
+from judges.calling.caller import Caller, Task
 from judges.errors import UserError
-from judges.ledger import Ledger
 from judges.schema import Message
+from judges.storage.cache import Cache, completion_key
+from judges.storage.database import open_database
+from judges.storage.ledger import Ledger
 
 CALLS = 805
 PROGRAM = """

@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 from conftest import LONGEST, make_board, write_answers
 
-from leaderboard.boards import load_board
-from leaderboard.card import card as card_of
-from leaderboard.results import Row
-from leaderboard.standings import standings
+from leaderboard.boards.board import load_board
+from leaderboard.display.card import card as card_of
+from leaderboard.rows.results import Row
+from leaderboard.rows.standings import standings
 
 LONG = "A far longer answer than the one of the reference, whatever that may say."
 

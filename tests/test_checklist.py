@@ -9,8 +9,8 @@ from conftest import comparison, exchanged, one_preference
 from hypothesis import given
 from hypothesis import strategies as st
 
-from judges.checklist import Checklist
 from judges.errors import UserError
+from judges.kinds.checklist import Checklist
 from judges.schema import Instruction, Message
 
 

@@ -9,18 +9,18 @@ import pytest
 from conftest import comparison, exchanged, make_board, toy_instructions
 from test_pairwise import TASK, Scripted
 
-from judges import scores
+from judges.asking import scores
+from judges.asking.verdicts import NO_VERDICT, OTHER_VERDICT
 from judges.backends.base import Completion, Request
 from judges.base import Shown, Verdict
-from judges.calling import Caller
-from judges.checklist import Checklist
-from judges.checklist_llm import ChecklistLLM
-from judges.criteria import Ask, is_question, parse, score
-from judges.criteria_text import describe
+from judges.calling.caller import Caller
+from judges.criteria.share import Ask, is_question, parse, score
+from judges.criteria.wording import describe
 from judges.errors import UserError
-from judges.quoting import for_server
+from judges.kinds.checklist import Checklist
+from judges.kinds.checklist_llm import ChecklistLLM
+from judges.prompting.quoting import for_server
 from judges.schema import Comparison, Instruction, Message
-from judges.verdicts import NO_VERDICT, OTHER_VERDICT
 
 ASK = {"kind": "ask", "question": "Is the tone polite?"}
 CHECKS = ({"kind": "contains", "all": ["red"], "weight": 3}, ASK, {"kind": "words", "max": 3})

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from judges import checks
-from judges.checks import KINDS
-from judges.criteria import parse, score
+from judges.criteria import checks
+from judges.criteria.checks import KINDS
+from judges.criteria.share import parse, score
 from judges.errors import UserError
 
 JSON_FENCE = '```json\n{"a": 1}\n```'
@@ -209,7 +209,7 @@ HUGE = {
 def test_huge_answers_are_read_in_time_that_grows_with_their_length(text):
     # What grows with the square takes minutes.
     every = [{"kind": kind, **params} for kind, params, _, _ in CASES]
-    in_own_process(f"from judges.criteria import score; score({HUGE[text]}, {every!r})")
+    in_own_process(f"from judges.criteria.share import score; score({HUGE[text]}, {every!r})")
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [

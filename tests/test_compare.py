@@ -32,13 +32,13 @@ from test_documented_files import documented
 
 import leaderboard as api
 from judges.errors import UserError
-from leaderboard.boards import load_board
+from leaderboard.boards.board import load_board
 from leaderboard.cli import main
-from leaderboard.comparison import compare, compare_in, compare_pairs, pairs_of
-from leaderboard.comparison_table import differences_text, paragraph
-from leaderboard.standings import standings
+from leaderboard.comparing.comparison import compare, compare_in, compare_pairs, pairs_of
+from leaderboard.display.comparison_table import differences_text, paragraph
+from leaderboard.display.table import caption
+from leaderboard.rows.standings import standings
 from leaderboard.statistics.uncertainty import holm, paired_p, sign_flip_p
-from leaderboard.table import caption
 
 HEADLINE_KEYS = {"headline_difference", "headline_is_separable"}
 # Of the weight of 4: the reference meets 3 in every answer, a good answer 4, a bad one 1.

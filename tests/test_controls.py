@@ -17,10 +17,11 @@ from conftest import (
     write_answers,
 )
 
-from judges.checklist import Checklist
+from judges.kinds.checklist import Checklist
 from judges.schema import Instruction, Message, Output
-from leaderboard.boards import load_board, write_board
-from leaderboard.controls import (
+from leaderboard.boards.board import load_board, write_board
+from leaderboard.boards.settings import Settings
+from leaderboard.judging.controls import (
     CONTROLS,
     INJECTION,
     NULL_ANSWER,
@@ -31,8 +32,7 @@ from leaderboard.controls import (
     run_controls,
     truncate,
 )
-from leaderboard.settings import Settings
-from leaderboard.standings import standings
+from leaderboard.rows.standings import standings
 from leaderboard.watch import SILENT
 
 TALK = (Message("user", "Name a fruit."), Message("assistant", "Fig."), Message("user", "Another?"))

@@ -13,9 +13,9 @@ import pytest
 from conftest import refused
 from test_documented_files import documented
 
-from judges.database import open_database
-from judges.ledger import Entry, Ledger
-from leaderboard.spending import dollars, since_time
+from judges.storage.database import open_database
+from judges.storage.ledger import Entry, Ledger
+from leaderboard.display.spending import dollars, since_time
 
 
 @pytest.fixture(autouse=True)

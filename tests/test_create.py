@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from conftest import read_json, read_lines, refused, write_rows
 
-from judges.database import open_database
-from judges.heuristic import Heuristic
-from leaderboard.boards import load_board
-from leaderboard.create import PROMPT_COLUMNS
+from judges.kinds.heuristic import Heuristic
+from judges.storage.database import open_database
+from leaderboard.boards.board import load_board
+from leaderboard.curation.create import PROMPT_COLUMNS
 
 TEXTS = ["Name a colour.", "Count to three,\nslowly.", "Grüße „Ada“ und 🐄!"]
 

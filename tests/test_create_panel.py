@@ -11,7 +11,7 @@ import pytest
 from conftest import make_board, refused, write_rows
 
 from judges.errors import UserError
-from leaderboard.boards import load_board
+from leaderboard.boards.board import load_board
 
 PROMPTS = [{"prompt": f"Say word{n}."} for n in range(4)]
 STRICT = 'user = "Which is better?\\n{conversation}\\n{first}\\n{second}\\n{form}"\n'

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from judges.checks import KINDS
-from judges.criteria_text import describe, numbered
+from judges.criteria.checks import KINDS
+from judges.criteria.wording import describe, numbered
 from judges.errors import UserError
 
 SAID = {
@@ -79,7 +79,14 @@ def test_criteria_are_numbered():
 
 
 def test_the_starter_board_can_be_said():
-    path = Path(__file__).parents[1] / "leaderboard" / "boards" / "starter" / "evalset.jsonl"
+    path = (
+        Path(__file__).parents[1]
+        / "leaderboard"
+        / "boards"
+        / "packaged"
+        / "starter"
+        / "evalset.jsonl"
+    )
     for line in path.read_text(encoding="utf-8").splitlines():
         for criterion in json.loads(line).get("checks", ()):
             assert "None" not in describe(criterion)

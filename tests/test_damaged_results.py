@@ -13,8 +13,8 @@ from conftest import (
 )
 
 import leaderboard as herdbook
-from leaderboard.boards import load_board
-from leaderboard.standings import standings
+from leaderboard.boards.board import load_board
+from leaderboard.rows.standings import standings
 
 
 @pytest.fixture(scope="module")

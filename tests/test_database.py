@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from judges.backends.base import Completion
-from judges.cache import Cache
-from judges.database import VERSION, Database, cache_folder, open_database
 from judges.errors import UserError
+from judges.storage.cache import Cache
+from judges.storage.database import VERSION, Database, cache_folder, open_database
 
 INSERT = "INSERT INTO herdbook_schema VALUES (?) ON CONFLICT DO NOTHING"
 SELECT = "SELECT version FROM herdbook_schema ORDER BY version"
@@ -237,7 +237,7 @@ def test_threads_share_a_database(database):
 def test_what_was_written_outlives_a_kill(database, folder):
     program = (
         "import os, signal\n"
-        "from judges.database import open_database\n"
+        "from judges.storage.database import open_database\n"
         "database = open_database()\n"
         "for n in range(1, 100):\n"
         f"    database.write({INSERT!r}, [(-n,)])\n"
@@ -298,7 +298,7 @@ def test_a_file_that_may_not_be_written_is_told(folder, monkeypatch):
 
 def test_a_lock_that_is_never_given_up_is_told(database, folder, monkeypatch):
     database.read(SELECT)
-    monkeypatch.setattr("judges.drivers.WAIT_SECONDS", 0.1)
+    monkeypatch.setattr("judges.storage.drivers.WAIT_SECONDS", 0.1)
     holder = sqlite3.connect(folder / "herdbook.sqlite")
     holder.execute("BEGIN IMMEDIATE")
     with (

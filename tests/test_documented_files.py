@@ -19,8 +19,8 @@ from conftest import (
 
 from judges.backends.base import Completion
 from judges.schema import Annotation, Instruction, Output
-from leaderboard.results import Manifest, ModelInfo
-from leaderboard.standings import COLUMNS
+from leaderboard.rows.results import Manifest, ModelInfo
+from leaderboard.rows.standings import COLUMNS
 
 FILES_DOC = Path(__file__).parents[1] / "docs" / "files.md"
 

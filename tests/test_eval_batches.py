@@ -15,7 +15,7 @@ from api_server import ApiServer, answer
 from conftest import read_json, read_lines, refused
 from served_boards import judge_at, own_answers, served_board
 
-from judges.database import open_database
+from judges.storage.database import open_database
 
 pytestmark = pytest.mark.usefixtures("api_keys", "prices")
 

@@ -19,9 +19,9 @@ from api_server import ApiServer, Asked, Reply, instance
 from conftest import read_lines
 from served_boards import judge_at, own_answers, served_board, set_prices
 
-from judges.database import open_database
-from leaderboard.boards import load_board
-from leaderboard.checking import check_board
+from judges.storage.database import open_database
+from leaderboard.boards.board import load_board
+from leaderboard.curation.checking import check_board
 
 ROOT = Path(__file__).parents[1]
 FORKING = """

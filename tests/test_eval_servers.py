@@ -15,11 +15,11 @@ from served_boards import bodies, judge_at, own_answers, served_board, set_price
 from servers import KEY
 
 from judges.backends.fake import FakeLLM
-from judges.cache import Cache
-from judges.database import open_database
-from judges.ledger import Ledger
-from leaderboard.boards import load_board
-from leaderboard.checking import check_board
+from judges.storage.cache import Cache
+from judges.storage.database import open_database
+from judges.storage.ledger import Ledger
+from leaderboard.boards.board import load_board
+from leaderboard.curation.checking import check_board
 
 pytestmark = pytest.mark.usefixtures("api_keys", "prices")
 

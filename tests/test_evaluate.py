@@ -25,7 +25,7 @@ from conftest import (
 
 import leaderboard as herdbook
 from judges.errors import UserError
-from leaderboard.results import Row
+from leaderboard.rows.results import Row
 
 
 def test_several_models_in_one_call(evaluate, results, tmp_path):

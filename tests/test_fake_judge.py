@@ -10,11 +10,11 @@ from conftest import comparison, verdicts
 from judges.backends.base import Request, Sampling
 from judges.backends.fake import FakeLLM
 from judges.base import Judge
-from judges.checklist_llm import ChecklistLLM
 from judges.errors import UserError
-from judges.pairwise import Pairwise
-from judges.pairwise_logprob import PairwiseLogprob
-from judges.pointwise import Pointwise
+from judges.kinds.checklist_llm import ChecklistLLM
+from judges.kinds.pairwise import Pairwise
+from judges.kinds.pairwise_logprob import PairwiseLogprob
+from judges.kinds.pointwise import Pointwise
 from judges.schema import Message
 
 SHORT, LONG = "Four words are here.", "A longer answer. " * 30

@@ -36,17 +36,17 @@ from served_boards import set_prices
 from test_documented_files import documented
 
 from judges.base import Shown, Verdict
-from judges.calling import Caller, Task
-from judges.checklist import Checklist
+from judges.calling.caller import Caller, Task
 from judges.errors import UserError
+from judges.kinds.checklist import Checklist
 from judges.schema import Output
 from leaderboard import evaluation
-from leaderboard.boards import load_board
-from leaderboard.catalogue import packaged_boards
-from leaderboard.comparison import compare
-from leaderboard.file_comparison import compare_files, find_panel
-from leaderboard.head_to_head import board_strengths, duels_of, head_to_head
-from leaderboard.standings import board_rows, standings
+from leaderboard.boards.board import load_board
+from leaderboard.boards.catalogue import packaged_boards
+from leaderboard.comparing.comparison import compare
+from leaderboard.comparing.file_comparison import compare_files, find_panel
+from leaderboard.comparing.head_to_head import board_strengths, duels_of, head_to_head
+from leaderboard.rows.standings import board_rows, standings
 from leaderboard.statistics.bradley_terry import bradley_terry
 from leaderboard.statistics.uncertainty import holm, sign_flip_p
 from leaderboard.user_files import RESERVED, check_name

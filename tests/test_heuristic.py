@@ -7,7 +7,7 @@ from conftest import comparison, exchanged, one_preference, verdicts
 from hypothesis import given
 from hypothesis import strategies as st
 
-from judges.heuristic import Heuristic
+from judges.kinds.heuristic import Heuristic
 
 
 @pytest.mark.parametrize(

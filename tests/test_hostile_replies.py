@@ -19,9 +19,9 @@ from judges.backends.base import CallFailed, Completion, credible
 from judges.backends.connections import MOST_BYTES
 from judges.backends.opening import open_model
 from judges.backends.redaction import redacted
-from judges.ledger import Entry, Ledger, now
-from judges.pairwise_logprob import NO_LOGPROBS
-from judges.prices import Price
+from judges.calling.prices import Price
+from judges.kinds.pairwise_logprob import NO_LOGPROBS
+from judges.storage.ledger import Entry, Ledger, now
 
 pytestmark = pytest.mark.usefixtures("api_keys")
 
@@ -106,7 +106,7 @@ def test_a_run_survives_them(serve, leaderboard, tmp_path, kind, odd):
 
 
 def test_tokens_of_many_calls_add_up_beyond_whole_numbers(tmp_path):
-    from judges.database import open_database
+    from judges.storage.database import open_database
 
     database = open_database(f"sqlite:///{tmp_path}/cache/herdbook.sqlite")
     ledger = Ledger(database)

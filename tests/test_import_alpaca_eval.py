@@ -11,10 +11,10 @@ import pytest
 from conftest import files_of, refused, write_rows
 
 from judges.errors import UserError
-from leaderboard.boards import load_board
+from leaderboard.boards.board import load_board
 from leaderboard.interop.alpaca_eval import import_alpaca_eval
-from leaderboard.results import Row
-from leaderboard.standings import board_rows, standings
+from leaderboard.rows.results import Row
+from leaderboard.rows.standings import board_rows, standings
 from leaderboard.watch import Watch
 
 DEFAULT = {

@@ -84,10 +84,10 @@ def test_rows_and_reference_have_the_column(imported, leaderboard):
 def test_lengths_that_never_differ_leave_the_row_without(imported):
     results, done = imported()
     assert done.code == 0
-    from leaderboard.boards import load_board
-    from leaderboard.columns import figure
-    from leaderboard.results import Row
-    from leaderboard.summary import row_items
+    from leaderboard.boards.board import load_board
+    from leaderboard.rows.columns import figure
+    from leaderboard.rows.results import Row
+    from leaderboard.rows.summary import row_items
 
     board = load_board("mini", results)
     row = Row(board.path / "m1")

@@ -22,9 +22,9 @@ from conftest import (
 from judges.backends.base import Completion, Request
 from judges.backends.fake import FakeLLM
 from judges.base import Shown, Verdict
-from judges.calling import Caller, Task
-from judges.checklist import Checklist
-from leaderboard.results import Row
+from judges.calling.caller import Caller, Task
+from judges.kinds.checklist import Checklist
+from leaderboard.rows.results import Row
 
 
 def interrupt_after(calls: int, monkeypatch: pytest.MonkeyPatch, kind: BaseException) -> None:

@@ -7,9 +7,9 @@ import json
 import pytest
 from conftest import make_board, refused
 
-from judges.prices import Prices
+from judges.calling.prices import Prices
 from judges.registry import KINDS, make_judge, packaged_panels
-from leaderboard.judge_table import TYPICAL, judge_line, panel_lines, together
+from leaderboard.display.judge_table import TYPICAL, judge_line, panel_lines, together
 
 KEY = "sk-sentinel-must-never-be-seen"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from conftest import write_rows
 
 from judges.registry import KINDS, packaged_panels
-from leaderboard.boards import load_board
+from leaderboard.boards.board import load_board
 
 ROOT = Path(__file__).parents[1]
 DOC = (ROOT / "docs" / "judges.md").read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ from served_boards import judge_at, own_answers, served_board
 
 from judges.backends.spec import TRUSTED_HOSTS, ModelSpec
 from judges.errors import UserError
-from judges.pairwise import Pairwise
+from judges.kinds.pairwise import Pairwise
 
 THEIRS = "https://judges.example.org/v1"
 

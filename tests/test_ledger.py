@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from judges.database import Database, open_database
-from judges.ledger import Batch, BatchStore, Entry, Ledger, now
+from judges.storage.database import Database, open_database
+from judges.storage.ledger import Batch, BatchStore, Entry, Ledger, now
 
 
 @pytest.fixture

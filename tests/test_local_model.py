@@ -11,8 +11,8 @@ from conftest import make_board, refused
 from tiny_model import make_tiny_llama
 
 from judges.backends.transformers import TransformersLLM
-from leaderboard.results import Row
-from leaderboard.settings import Generation, Settings
+from leaderboard.boards.settings import Generation, Settings
+from leaderboard.rows.results import Row
 
 N = 6
 

@@ -23,21 +23,21 @@ from conftest import (
 )
 
 from leaderboard import __version__
-from leaderboard.boards import Board, load_board, write_board
-from leaderboard.controls import ControlResult, control_results
+from leaderboard.boards.board import Board, load_board, write_board
+from leaderboard.boards.settings import Generation, Settings
 from leaderboard.evaluation import evaluate
-from leaderboard.methods import (
+from leaderboard.judging.controls import ControlResult, control_results
+from leaderboard.rows.results import ModelInfo, Row
+from leaderboard.rows.standings import standings
+from leaderboard.rows.summary import summarise
+from leaderboard.site.citations import ENTRIES
+from leaderboard.site.methods import (
     bibliography,
     board_hash,
     length_columns,
     methods_paragraph,
     sampling_text,
 )
-from leaderboard.results import ModelInfo, Row
-from leaderboard.settings import Generation, Settings
-from leaderboard.site.citations import ENTRIES
-from leaderboard.standings import standings
-from leaderboard.summary import summarise
 
 TWO_JUDGES = {"aggregate": "median", "judges": [*CHECKLIST["judges"], *LONGEST["judges"]]}
 

@@ -18,8 +18,8 @@ from conftest import (
 )
 
 from judges.base import Shown, Verdict
-from judges.calling import Caller, Task
-from judges.checklist import Checklist
+from judges.calling.caller import Caller, Task
+from judges.kinds.checklist import Checklist
 
 
 def record_verdicts(path: Path, skip: set[int], preference: float = 0.75) -> Path:

@@ -15,7 +15,7 @@ import pytest
 from conftest import comparison, verdicts
 
 from judges.base import Shown, Verdict, annotate, presentations, stable_fraction
-from judges.calling import Caller, Task
+from judges.calling.caller import Caller, Task
 from judges.schema import Instruction, Message
 
 

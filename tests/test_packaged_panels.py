@@ -7,12 +7,12 @@ from collections import Counter
 import pytest
 from conftest import comparison
 
-from judges.asking import LLMJudge
+from judges.asking.llm_judge import LLMJudge
 from judges.base import presentations
-from judges.calling import Caller, Task
+from judges.calling.caller import Caller, Task
+from judges.calling.prices import Prices
 from judges.panel import Panel
 from judges.panel_files import fill_models, model_slots
-from judges.prices import Prices
 from judges.records import digest
 from judges.registry import make_panel, packaged_panels, read_panel
 

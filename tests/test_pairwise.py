@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from judges.asking.verdicts import NO_VERDICT, OTHER_VERDICT
 from judges.backends.base import Completion, Request
 from judges.base import Shown, Verdict, annotate, presentations
-from judges.calling import Caller, Task
+from judges.calling.caller import Caller, Task
 from judges.errors import UserError
-from judges.pairwise import Pairwise
-from judges.quoting import for_server
+from judges.kinds.pairwise import Pairwise
+from judges.prompting.quoting import for_server
+from judges.prompting.templates import packaged_prompts
 from judges.records import digest
 from judges.schema import Comparison, Instruction, Message
-from judges.templates import packaged_prompts
-from judges.verdicts import NO_VERDICT, OTHER_VERDICT
 
 TASK = Task(board="toy", row="new")
 PROMPTS = sorted(set(packaged_prompts()) & {

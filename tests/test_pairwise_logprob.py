@@ -10,10 +10,10 @@ from test_pairwise import TASK, Scripted, comparison, prompt
 
 from judges.backends.base import Completion
 from judges.base import Shown, Verdict
-from judges.calling import Caller
+from judges.calling.caller import Caller
 from judges.errors import UserError
-from judges.pairwise_logprob import NO_LABEL, NO_LOGPROBS, PairwiseLogprob
-from judges.quoting import for_server
+from judges.kinds.pairwise_logprob import NO_LABEL, NO_LOGPROBS, PairwiseLogprob
+from judges.prompting.quoting import for_server
 
 VIEW = Shown(comparison(), "original")
 

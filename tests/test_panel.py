@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from judges.base import stable_fraction
-from judges.checklist import Checklist
 from judges.errors import UserError
-from judges.heuristic import Heuristic
+from judges.kinds.checklist import Checklist
+from judges.kinds.heuristic import Heuristic
 from judges.panel import Panel, panel_preferences
 from judges.schema import Instruction, Message
 

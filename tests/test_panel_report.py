@@ -18,19 +18,19 @@ from test_documented_files import documented
 from judges.records import to_line
 from judges.registry import read_panel
 from judges.schema import Output
-from leaderboard.boards import Board, load_board, write_board
-from leaderboard.card import card
-from leaderboard.checking import check_board
-from leaderboard.controls import ControlResult
+from leaderboard.boards.board import Board, load_board, write_board
+from leaderboard.curation.checking import check_board
+from leaderboard.display.card import card
+from leaderboard.display.panel_report import PanelReport, panel_report
+from leaderboard.display.panel_tables import panel_notes, panel_records, panel_tables
 from leaderboard.evaluation import evaluate
-from leaderboard.methods import methods_paragraph
-from leaderboard.panel_report import PanelReport, panel_report
-from leaderboard.panel_tables import panel_notes, panel_records, panel_tables
-from leaderboard.report import board_report
-from leaderboard.results import Row
-from leaderboard.standings import standings
+from leaderboard.judging.controls import ControlResult
+from leaderboard.rows.results import Row
+from leaderboard.rows.standings import standings
+from leaderboard.rows.summary import both_orders, summarise
+from leaderboard.site.methods import methods_paragraph
+from leaderboard.site.report import board_report
 from leaderboard.statistics.panels import effective_votes, flips
-from leaderboard.summary import both_orders, summarise
 
 N = 60
 ROWS = {"strong": 0.8, "fair": 0.65, "weak": 0.25}

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from conftest import grid, refused
 
-from leaderboard.boards import load_board
-from leaderboard.card import card
+from leaderboard.boards.board import load_board
 from leaderboard.commands.plan import describe
-from leaderboard.planning import ENOUGH, WORST, board_resolution, find_basis, make_plan
-from leaderboard.results import Row
-from leaderboard.standings import standings
+from leaderboard.comparing.planning import ENOUGH, WORST, board_resolution, find_basis, make_plan
+from leaderboard.display.card import card
+from leaderboard.rows.results import Row
+from leaderboard.rows.standings import standings
 from leaderboard.statistics.power import smallest_detectable
 
 

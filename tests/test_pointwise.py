@@ -13,15 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_pairwise import TASK, Scripted
 
-from judges import scores
+from judges.asking import scores
+from judges.asking.verdicts import NO_VERDICT, NOT_JSON, OTHER_VERDICT
 from judges.backends.base import Completion, Request
 from judges.base import Shown, Verdict, presentations
-from judges.calling import Caller
+from judges.calling.caller import Caller
 from judges.errors import UserError
-from judges.pointwise import Pointwise
-from judges.quoting import for_server
+from judges.kinds.pointwise import Pointwise
+from judges.prompting.quoting import for_server
 from judges.schema import Comparison
-from judges.verdicts import NO_VERDICT, NOT_JSON, OTHER_VERDICT
 
 VIEW = Shown(comparison("red", "blue"), "none")
 

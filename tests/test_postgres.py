@@ -15,8 +15,8 @@ from batching import assert_paid_once, own_files, server  # noqa: F401
 from test_batches_resumed import start
 from test_database import INSERT, SELECT, four_writers
 
-from judges.database import VERSION, Database, open_database
 from judges.errors import UserError
+from judges.storage.database import VERSION, Database, open_database
 
 URL = os.environ.get("HERDBOOK_TEST_POSTGRES", "")
 pytestmark = pytest.mark.skipif(not URL, reason="needs a PostgreSQL server: make test-postgres")

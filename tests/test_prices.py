@@ -13,8 +13,8 @@ from test_documented_files import documented
 
 from judges.backends.base import Completion
 from judges.backends.spec import ModelSpec
+from judges.calling.prices import Line, Price, Prices, family_of
 from judges.errors import UserError
-from judges.prices import Line, Price, Prices, family_of
 
 LOCAL = "http://127.0.0.1:8000/v1"
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from tiny_model import CHAT_TEMPLATE, make_tiny_tokenizer
 
 from judges.errors import UserError
-from judges.prompting import ChatTemplate, choose_template
+from judges.prompting.chat import ChatTemplate, choose_template
+from judges.prompting.thinking import answer_begins, opens_thinking, split_thinking
 from judges.schema import Message
-from judges.thinking import answer_begins, opens_thinking, split_thinking
 
 TALK = (Message("user", "Hi"), Message("assistant", "Hello."), Message("user", "Bye"))
 

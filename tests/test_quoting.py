@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from judges.quoting import BEGIN, END, for_server, framed, nonce_of, pieces, quote, seen
+from judges.prompting.quoting import BEGIN, END, for_server, framed, nonce_of, pieces, quote, seen
 
 NONCE = "abcdefghijkmn"
 CONTROL_TOKENS = [

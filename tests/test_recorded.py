@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from judges.errors import UserError
-from judges.recorded import Recorded
+from judges.kinds.recorded import Recorded
 
 
 def line(preference: Any = 0.8, **changed: Any) -> dict[str, Any]:

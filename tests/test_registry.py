@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from judges.checklist import Checklist
 from judges.errors import UserError
-from judges.heuristic import Heuristic
+from judges.kinds.checklist import Checklist
+from judges.kinds.heuristic import Heuristic
+from judges.kinds.recorded import Recorded
 from judges.panel import Panel
-from judges.recorded import Recorded
 from judges.registry import (
     ASKING,
     KINDS,

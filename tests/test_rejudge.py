@@ -29,11 +29,11 @@ from conftest import (
 )
 
 from judges.panel_files import panel_toml
-from leaderboard.boards import load_board
+from leaderboard.boards.board import load_board
 from leaderboard.evaluation import evaluate
 from leaderboard.rejudging import crosswalk
-from leaderboard.results import ModelInfo, Row
-from leaderboard.standings import standings
+from leaderboard.rows.results import ModelInfo, Row
+from leaderboard.rows.standings import standings
 
 N = 12
 

@@ -22,7 +22,7 @@ from judges.backends.base import CallFailed, Completion, Sampling, ServerFacts
 from judges.backends.opening import open_model
 from judges.backends.spec import ModelSpec
 from judges.errors import MissingKeyError, UserError
-from judges.quoting import quote
+from judges.prompting.quoting import quote
 
 PROVIDERS = ("openai", "openai-api", "anthropic")
 pytestmark = pytest.mark.usefixtures("api_keys")

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from jinja2 import UndefinedError
 
 from judges.reading import printable
-from leaderboard.controls import ControlResult
-from leaderboard.head_to_head import Duel
+from leaderboard.comparing.head_to_head import Duel
+from leaderboard.judging.controls import ControlResult
+from leaderboard.rows.standings import COLUMNS
 from leaderboard.site.figures import MAX_NAMED, Scale, interval, nice_ticks, rate_scale, scatter
 from leaderboard.site.labels import Label, _around, _box, _inside, _overlap, placed
 from leaderboard.site.render import (
@@ -38,7 +39,6 @@ from leaderboard.site.render import (
     told_apart,
 )
 from leaderboard.site.text import brackets, count, fill, p_value, percent, points, safe_link
-from leaderboard.standings import COLUMNS
 from leaderboard.statistics.bradley_terry import BradleyTerry, bradley_terry
 from leaderboard.statistics.ranking import paired_differences, rank_intervals, ranks
 from leaderboard.statistics.winrate import reference_win_rate

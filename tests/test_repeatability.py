@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from leaderboard import drift, first_day
+from leaderboard.judging import drift, first_day
 from leaderboard.statistics.repeatability import change
 
 STATISTICS_DOC = Path(__file__).parents[1] / "docs" / "statistics.md"

@@ -33,15 +33,15 @@ from test_render import Parsed, cells
 
 from judges.errors import UserError
 from leaderboard import __version__
-from leaderboard.boards import load_board
+from leaderboard.boards.board import load_board
+from leaderboard.boards.settings import Settings
+from leaderboard.comparing.head_to_head import head_to_head
 from leaderboard.evaluation import evaluate as run_evaluation
-from leaderboard.head_to_head import head_to_head
-from leaderboard.methods import methods_paragraph
-from leaderboard.report import board_report, constant_rows, last_change
-from leaderboard.results import ModelInfo, Row
-from leaderboard.settings import Settings
-from leaderboard.standings import standings
-from leaderboard.summary import summarise
+from leaderboard.rows.results import ModelInfo, Row
+from leaderboard.rows.standings import standings
+from leaderboard.rows.summary import summarise
+from leaderboard.site.methods import methods_paragraph
+from leaderboard.site.report import board_report, constant_rows, last_change
 from leaderboard.user_files import check_name
 
 
@@ -457,7 +457,7 @@ def test_a_judge_can_be_called_anything_printable(tmp_path):
 
 def test_help_needs_no_templates(monkeypatch, leaderboard):
     for name in list(sys.modules):
-        if name == "jinja2" or name.startswith(("leaderboard.report", "leaderboard.site")):
+        if name == "jinja2" or name.startswith(("leaderboard.site.report", "leaderboard.site")):
             monkeypatch.delitem(sys.modules, name)
     with pytest.raises(SystemExit):
         leaderboard("report", "--help")

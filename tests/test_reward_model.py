@@ -17,11 +17,11 @@ from judges.backends.checkpoint import pin_of
 from judges.backends.reward import NOT_FINITE, TOO_LONG, RewardScorer
 from judges.backends.spec import ModelSpec
 from judges.base import annotate, presentations
-from judges.calling import Caller, Task
+from judges.calling.caller import Caller, Task
 from judges.errors import UserError
-from judges.quoting import quote
+from judges.kinds.reward_model import RewardModel
+from judges.prompting.quoting import quote
 from judges.registry import make_judge
-from judges.reward_model import RewardModel
 from judges.schema import Comparison, Message
 
 torch = pytest.importorskip("torch")

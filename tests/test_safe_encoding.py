@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tiny_model import CORPUS
 
 from judges.errors import UserError
-from judges.prompting import ChatTemplate
-from judges.quoting import BEGIN, END, framed, quote
+from judges.prompting.chat import ChatTemplate
+from judges.prompting.quoting import BEGIN, END, framed, quote
 from judges.schema import Message
 
 tokenizers = pytest.importorskip("tokenizers")

@@ -12,12 +12,12 @@ import pytest
 from conftest import grid, make_board, mixed_answers, refused, write_answers
 
 from leaderboard import evaluation
-from leaderboard.boards import load_board
+from leaderboard.boards.board import load_board
 from leaderboard.commands.show import seeds
-from leaderboard.seed_groups import compare_groups, seed_group_cells, seed_groups
-from leaderboard.standings import standings
+from leaderboard.display.table import data, emit
+from leaderboard.rows.seed_groups import compare_groups, seed_group_cells, seed_groups
+from leaderboard.rows.standings import standings
 from leaderboard.statistics.training_seeds import group_difference, seed_group
-from leaderboard.table import data, emit
 
 
 @pytest.fixture(scope="module")

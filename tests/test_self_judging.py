@@ -20,10 +20,10 @@ from conftest import (
 )
 
 from judges.errors import UserError
-from leaderboard.boards import load_board
-from leaderboard.report import board_report
-from leaderboard.results import Manifest, ModelInfo, Row
-from leaderboard.self_judging import excluded, self_judges
+from leaderboard.boards.board import load_board
+from leaderboard.rows.results import Manifest, ModelInfo, Row
+from leaderboard.rows.self_judging import excluded, self_judges
+from leaderboard.site.report import board_report
 
 WEIGHTS = "sha256:" + "1" * 64
 LONGEST = {"kind": "heuristic", "rule": "longest", "name": "longest"}

@@ -19,13 +19,13 @@ from conftest import (
     write_rows,
 )
 
-from leaderboard.boards import load_board
-from leaderboard.calibration import LcAlpacaEvalFile
+from leaderboard.boards.board import load_board
+from leaderboard.boards.calibration import LcAlpacaEvalFile
 from leaderboard.commands.show import BY_POSITION, Show
-from leaderboard.results import Row
-from leaderboard.standings import standings
-from leaderboard.summary import summarise
-from leaderboard.table import CHOICES
+from leaderboard.display.table import CHOICES
+from leaderboard.rows.results import Row
+from leaderboard.rows.standings import standings
+from leaderboard.rows.summary import summarise
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from conftest import edit_json, grid, make_board, mixed_answers, read_json, writ
 
 from leaderboard import evaluate as put_on_board
 from leaderboard.cli import main
-from leaderboard.table import GUARDED
+from leaderboard.display.table import GUARDED
 
 
 @pytest.fixture(scope="module")

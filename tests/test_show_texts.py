@@ -19,9 +19,9 @@ from conftest import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leaderboard.results import ModelInfo, Row
-from leaderboard.settings import Settings
-from leaderboard.table import latex, published_block
+from leaderboard.boards.settings import Settings
+from leaderboard.display.table import latex, published_block
+from leaderboard.rows.results import ModelInfo, Row
 
 
 @pytest.fixture

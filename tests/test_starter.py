@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from conftest import write_rows
 
-from judges import checks, criteria
-from leaderboard.boards import load_board
-from leaderboard.catalogue import packaged_boards
-from leaderboard.controls import CONTROLS, control_outputs, control_results
+from judges.criteria import checks
+from judges.criteria import share as criteria
+from leaderboard.boards.board import load_board
+from leaderboard.boards.catalogue import packaged_boards
 from leaderboard.evaluation import evaluate
+from leaderboard.judging.controls import CONTROLS, control_outputs, control_results
 
 PACKAGED = packaged_boards()["starter"]
 

@@ -24,14 +24,14 @@ from conftest import (
 )
 from test_documented_files import documented
 
-from judges import templates
-from judges.criteria import parse
+from judges.criteria.share import parse
 from judges.errors import UserError
-from judges.recorded import Recorded
+from judges.kinds.recorded import Recorded
+from judges.prompting import templates
+from judges.prompting.thinking import begins_inside, opens_thinking, split_thinking
 from judges.records import Appender
-from judges.thinking import begins_inside, opens_thinking, split_thinking
-from leaderboard.boards import load_board, write_board
-from leaderboard.settings import Settings
+from leaderboard.boards.board import load_board, write_board
+from leaderboard.boards.settings import Settings
 from leaderboard.user_files import RESERVED, check_name
 
 ESCAPE = "\x1b[2J"
@@ -387,7 +387,7 @@ def test_an_answers_file_that_is_no_utf8(suffix, evaluate, tmp_path):
     ],
 )
 def test_an_expression_that_would_fill_the_memory_is_refused(pattern, problem, monkeypatch):
-    monkeypatch.setattr("judges.criteria.compiled", None)  # it must not come to that
+    monkeypatch.setattr("judges.criteria.share.compiled", None)  # it must not come to that
     with pytest.raises(UserError, match=f"criterion 'regex'.*{problem}"):
         parse({"kind": "regex", "pattern": pattern})
 
@@ -403,6 +403,6 @@ def test_no_memory_for_an_expression_is_no_crash(monkeypatch):
     def full(*args: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("judges.criteria.compiled", full)
+    monkeypatch.setattr("judges.criteria.share.compiled", full)
     with pytest.raises(UserError, match="too large for the memory"):
         parse({"kind": "regex", "pattern": "a"})

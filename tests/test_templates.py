@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from judges.errors import UserError
-from judges.quoting import BEGIN, END, pieces, seen
+from judges.prompting.quoting import BEGIN, END, pieces, seen
+from judges.prompting.templates import Template, conversation, packaged_prompts, read_template
 from judges.schema import Instruction, Message
-from judges.templates import Template, conversation, packaged_prompts, read_template
 
 KNOWN = {
     "conversation",

@@ -17,7 +17,7 @@ from judges.backends.base import OutOfMemory, Request, Sampling
 from judges.backends.runner import complete_batches
 from judges.backends.transformers import TransformersLLM
 from judges.errors import UserError
-from judges.quoting import BEGIN, quote
+from judges.prompting.quoting import BEGIN, quote
 from judges.schema import Message
 
 HERD = "the herd is counted in the morning and every animal has a name or number"

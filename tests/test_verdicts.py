@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from judges.backends.spec import ModelSpec
-from judges.verdicts import (
+from judges.asking.verdicts import (
     CODE_TWICE,
     EMPTY,
     NO_VERDICT,
@@ -23,6 +22,7 @@ from judges.verdicts import (
     Ticks,
     written_by,
 )
+from judges.backends.spec import ModelSpec
 
 NONCE = "abcdefghijkmn"
 CHOICE = Choice({"first": "the first is better", "second": "the second is", "tie": "neither is"})

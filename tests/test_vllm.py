@@ -29,11 +29,11 @@ from judges.backends.opening import open_model
 from judges.backends.spec import ModelSpec
 from judges.backends.vllm import VllmLLM
 from judges.base import annotate, presentations
-from judges.calling import Caller, Task
+from judges.calling.caller import Caller, Task
 from judges.errors import UserError
-from judges.pairwise import Pairwise
-from judges.pairwise_logprob import PairwiseLogprob
-from judges.quoting import framed, quote
+from judges.kinds.pairwise import Pairwise
+from judges.kinds.pairwise_logprob import PairwiseLogprob
+from judges.prompting.quoting import framed, quote
 from judges.schema import Annotation, Message
 
 pytest.importorskip("vllm", reason="vLLM is not installed: make test-vllm sets it up")

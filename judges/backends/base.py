@@ -28,7 +28,7 @@ class Sampling:
 class Request:
     """One conversation to be continued. `id` is the caller's own name for it.
 
-    In a message, text between quotation marks of `judges.quoting` is data of others; the rest is
+    In a message, text between quotation marks of `judges.prompting.quoting` is data of others; the rest is
     ours.
     """
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from judges.backends.base import Completion, Request
-from judges.prompting import ChatTemplate
-from judges.quoting import without_marks
+from judges.prompting.chat import ChatTemplate
+from judges.prompting.quoting import without_marks
+from judges.prompting.thinking import TAGS, answer_begins, opens_thinking, split_thinking
 from judges.schema import Message
-from judges.thinking import TAGS, answer_begins, opens_thinking, split_thinking
 
 MAX_TOKENS = 8192
 """New tokens at most where neither the request nor the model's config says how many."""

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from judges.backends.base import Completion, Request
 from judges.backends.fake_judge import judge_logprobs, judge_reply
 from judges.errors import UserError
-from judges.prompting import ChatTemplate
-from judges.quoting import without_marks
+from judges.prompting.chat import ChatTemplate
+from judges.prompting.quoting import without_marks
 from judges.schema import Message
 
 KNOWN = {

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from judges.backends.base import Request
-from judges.quoting import pieces
+from judges.prompting.quoting import pieces
 
 _CHARACTERS = 400
 """At this length an answer is half as good as can be; so much more makes it e times as likely."""

@@ -38,8 +38,8 @@ from judges.backends.remote import (
 )
 from judges.backends.spec import ModelSpec
 from judges.errors import UserError
+from judges.prompting.thinking import TAGS, split_thinking
 from judges.reading import printable
-from judges.thinking import TAGS, split_thinking
 
 _PARAMETERS = {
     "max_completion_tokens": "max_tokens",

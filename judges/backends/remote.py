@@ -28,7 +28,7 @@ from judges.backends.connections import ReplyTooLarge
 from judges.backends.redaction import redacted
 from judges.backends.spec import ModelSpec
 from judges.errors import MissingExtraError, MissingKeyError, UserError
-from judges.quoting import for_server
+from judges.prompting.quoting import for_server
 from judges.reading import printable
 
 NO_CONNECTION = "the connection failed"

@@ -23,7 +23,7 @@ from judges.backends.loading import (
     quiet,
 )
 from judges.errors import MissingExtraError, UserError
-from judges.prompting import ChatTemplate, choose_template
+from judges.prompting.chat import ChatTemplate, choose_template
 from judges.schema import Message
 
 TOO_LONG = "the conversation is too long for the reward model"

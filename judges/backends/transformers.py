@@ -27,7 +27,7 @@ from judges.backends.loading import (
     quiet,
 )
 from judges.errors import MissingExtraError, UserError
-from judges.prompting import choose_template
+from judges.prompting.chat import choose_template
 
 
 def refuse_unknown(request: Request) -> None:

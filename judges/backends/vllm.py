@@ -22,7 +22,7 @@ from judges.backends.checkpoint import Checkpoint, find_checkpoint, read_object
 from judges.backends.loading import check_causal, first_line, load_tokenizer, quiet
 from judges.backends.spec import ModelSpec
 from judges.errors import MissingExtraError, UserError
-from judges.prompting import choose_template
+from judges.prompting.chat import choose_template
 
 # Arguments that go to vLLM's engine as they are, and what they are made of.
 _ENGINE: dict[str, Callable[[str], Any]] = {

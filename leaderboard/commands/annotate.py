@@ -10,15 +10,15 @@ from typing import Annotated, Literal
 import tyro
 
 from judges.base import Orders
-from judges.calling import Caller
+from judges.calling.caller import Caller
 from judges.errors import UserError
 from judges.panel import COIN
 from judges.reading import printable
 from leaderboard.commands.console import Console
 from leaderboard.commands.flags import shown
-from leaderboard.dry_run import describe_dry_run
-from leaderboard.estimate import spent
-from leaderboard.file_comparison import find_panel
+from leaderboard.comparing.file_comparison import find_panel
+from leaderboard.display.dry_run import describe_dry_run
+from leaderboard.judging.estimate import spent
 from leaderboard.preferences import (
     annotate_pairs,
     check_plan,
@@ -27,7 +27,7 @@ from leaderboard.preferences import (
     read_pairs,
     write_preferences,
 )
-from leaderboard.summary import MIN_COVERAGE
+from leaderboard.rows.summary import MIN_COVERAGE
 
 
 @dataclass(frozen=True)

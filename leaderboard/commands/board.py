@@ -12,21 +12,21 @@ import tyro
 from judges.base import Orders
 from judges.errors import UserError
 from judges.reading import printable
-from leaderboard.boards import load_board
-from leaderboard.calibrating import (
+from leaderboard.boards.board import load_board
+from leaderboard.boards.catalogue import board_names, packaged_boards
+from leaderboard.boards.settings import Column, SelfJudging
+from leaderboard.commands.console import Console
+from leaderboard.commands.flags import shown
+from leaderboard.curation.calibrating import (
     calibrate_board,
     changed_since_calibration,
     describe_calibration,
 )
-from leaderboard.catalogue import board_names, packaged_boards
-from leaderboard.checking import check_board
-from leaderboard.commands.console import Console
-from leaderboard.commands.flags import shown
-from leaderboard.controls import control_results, describe_controls, run_controls
-from leaderboard.create import Recipe, create_board
-from leaderboard.settings import Column, SelfJudging
-from leaderboard.standings import board_rows, standings
-from leaderboard.table import grid
+from leaderboard.curation.checking import check_board
+from leaderboard.curation.create import Recipe, create_board
+from leaderboard.display.table import grid
+from leaderboard.judging.controls import control_results, describe_controls, run_controls
+from leaderboard.rows.standings import board_rows, standings
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,15 @@ from typing import Annotated, Literal
 
 import tyro
 
-from judges.calling import Caller
+from judges.calling.caller import Caller
 from judges.errors import UserError
-from leaderboard.boards import Board, load_board
+from leaderboard.boards.board import Board, load_board
 from leaderboard.commands.console import Console
 from leaderboard.commands.flags import shown
-from leaderboard.comparison import compare_pairs, pairs_of, refuse_references
-from leaderboard.comparison_table import (
+from leaderboard.comparing.comparison import compare_pairs, pairs_of, refuse_references
+from leaderboard.comparing.file_comparison import compare_files, find_panel
+from leaderboard.comparing.head_to_head import HeadToHead, board_strengths, head_to_head
+from leaderboard.display.comparison_table import (
     difference_records,
     differences_text,
     meetings_text,
@@ -24,12 +26,10 @@ from leaderboard.comparison_table import (
     paragraph,
     ratings_text,
 )
-from leaderboard.estimate import spent
-from leaderboard.file_comparison import compare_files, find_panel
-from leaderboard.head_to_head import HeadToHead, board_strengths, head_to_head
-from leaderboard.judging import open_caller
-from leaderboard.standings import standings
-from leaderboard.table import DATA, Format, data
+from leaderboard.display.table import DATA, Format, data
+from leaderboard.judging.estimate import spent
+from leaderboard.judging.judging import open_caller
+from leaderboard.rows.standings import standings
 from leaderboard.user_files import SUFFIXES
 
 _GOES_ON = "; the same command with a higher --max-cost goes on"

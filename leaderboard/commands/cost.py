@@ -11,9 +11,9 @@ from typing import Annotated, Literal
 import tyro
 
 from judges.errors import UserError
-from leaderboard.catalogue import board_names, packaged_boards
+from leaderboard.boards.catalogue import board_names, packaged_boards
 from leaderboard.commands.flags import shown
-from leaderboard.table import DATA, Format, data, emit, tex
+from leaderboard.display.table import DATA, Format, data, emit, tex
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Cost:
     format: Annotated[Format, shown("table|markdown|csv|json|latex")] = "table"
 
     def run(self) -> int:
-        from judges.database import open_database  # here: --help needs no database
-        from judges.ledger import Ledger
-        from leaderboard.spending import (
+        from judges.storage.database import open_database  # here: --help needs no database
+        from judges.storage.ledger import Ledger
+        from leaderboard.display.spending import (
             since_time,
             spending_cells,
             spending_records,

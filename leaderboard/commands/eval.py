@@ -10,18 +10,18 @@ from typing import Annotated, Literal
 
 import tyro
 
-from judges.calling import Caller
+from judges.calling.caller import Caller
 from judges.errors import UserError
-from leaderboard.boards import Board, load_board
-from leaderboard.card import card
-from leaderboard.catalogue import find_board
+from leaderboard.answers.models import AnswersFile, Model, parse_model_args, resolve
+from leaderboard.boards.board import Board, load_board
+from leaderboard.boards.catalogue import find_board
 from leaderboard.commands.console import Console
 from leaderboard.commands.flags import shown
-from leaderboard.estimate import Estimate, spent
+from leaderboard.display.card import card
+from leaderboard.display.table import render, select
 from leaderboard.evaluation import Evaluation, evaluate
-from leaderboard.judging import open_caller
-from leaderboard.models import AnswersFile, Model, parse_model_args, resolve
-from leaderboard.table import render, select
+from leaderboard.judging.estimate import Estimate, spent
+from leaderboard.judging.judging import open_caller
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Eval:
         return max((result.exit_code for result in done), default=0)
 
     def _estimate(self, board: Board, args: dict[str, str], caller: Caller) -> int:
-        from leaderboard.dry_run import describe_dry_run, dry_run
+        from leaderboard.display.dry_run import describe_dry_run, dry_run
 
         instructions = board.first(self.limit)
         found: list[Estimate] = []

@@ -13,10 +13,9 @@ from judges.errors import UserError
 from judges.panel_files import SLOT
 from judges.reading import printable
 from judges.registry import packaged_panels, read_panel
-from leaderboard.boards import Board, load_board
+from leaderboard.boards.board import Board, load_board
 from leaderboard.commands.flags import shown
-from leaderboard.controls import unjudged_controls
-from leaderboard.judge_table import (
+from leaderboard.display.judge_table import (
     JudgeLine,
     board_lines,
     line_record,
@@ -24,7 +23,8 @@ from leaderboard.judge_table import (
     panel_lines,
     together,
 )
-from leaderboard.table import DATA, Format, data, emit, tex
+from leaderboard.display.table import DATA, Format, data, emit, tex
+from leaderboard.judging.controls import unjudged_controls
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ import tyro
 
 from judges.errors import UserError
 from judges.reading import printable
-from leaderboard.boards import load_board
+from leaderboard.boards.board import load_board
+from leaderboard.boards.settings import Column
 from leaderboard.commands.flags import shown
-from leaderboard.planning import ENOUGH, Plan, make_plan
-from leaderboard.settings import Column
-from leaderboard.standings import standings
-from leaderboard.table import Format, Records, data, emit, tex
+from leaderboard.comparing.planning import ENOUGH, Plan, make_plan
+from leaderboard.display.table import Format, Records, data, emit, tex
+from leaderboard.rows.standings import standings
 
 
 @dataclass(frozen=True)

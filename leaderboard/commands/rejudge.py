@@ -10,15 +10,15 @@ from typing import Annotated
 import tyro
 
 from judges.reading import printable
-from leaderboard.boards import load_board
+from leaderboard.boards.board import load_board
 from leaderboard.commands.console import Console
 from leaderboard.commands.flags import shown
-from leaderboard.create import Recipe
-from leaderboard.dry_run import describe_dry_run
-from leaderboard.estimate import spent
-from leaderboard.judging import open_caller
+from leaderboard.curation.create import Recipe
+from leaderboard.display.dry_run import describe_dry_run
+from leaderboard.display.table import grid
+from leaderboard.judging.estimate import spent
+from leaderboard.judging.judging import open_caller
 from leaderboard.rejudging import Crosswalk, rejudge, rejudge_estimates
-from leaderboard.table import grid
 
 
 @dataclass(frozen=True)

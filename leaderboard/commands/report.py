@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from leaderboard.boards import load_board
+from leaderboard.boards.board import load_board
 from leaderboard.commands.flags import shown
 
 
@@ -25,7 +25,7 @@ class Report:
     board, is replaced."""
 
     def run(self) -> int:
-        from leaderboard.report import NAME, write_report  # here: --help needs no templates
+        from leaderboard.site.report import NAME, write_report  # here: --help needs no templates
 
         board = load_board(self.board, self.results)
         out = self.out or board.path / NAME

@@ -12,22 +12,13 @@ import tyro
 
 from judges.errors import UserError
 from judges.reading import printable
-from leaderboard.boards import Board, load_board
+from leaderboard.boards.board import Board, load_board
 from leaderboard.commands.console import Console
 from leaderboard.commands.flags import shown
-from leaderboard.controls import control_results, describe_controls
-from leaderboard.instructions import instruction_cells, instruction_records, worst
-from leaderboard.methods import methods_text
-from leaderboard.panel_report import panel_report
-from leaderboard.panel_tables import panel_records, panel_text
-from leaderboard.seed_groups import (
-    group_differences,
-    group_members,
-    seed_group_cells,
-    seed_groups,
-)
-from leaderboard.standings import Standings, standings
-from leaderboard.table import (
+from leaderboard.display.instructions import instruction_cells, instruction_records, worst
+from leaderboard.display.panel_report import panel_report
+from leaderboard.display.panel_tables import panel_records, panel_text
+from leaderboard.display.table import (
     DATA,
     Format,
     Records,
@@ -42,6 +33,15 @@ from leaderboard.table import (
     row_records,
     select,
 )
+from leaderboard.judging.controls import control_results, describe_controls
+from leaderboard.rows.seed_groups import (
+    group_differences,
+    group_members,
+    seed_group_cells,
+    seed_groups,
+)
+from leaderboard.rows.standings import Standings, standings
+from leaderboard.site.methods import methods_text
 
 BY_POSITION = (
     "its length-controlled figures can differ from lc_alpaca_eval: the published ones take the "

@@ -24,12 +24,12 @@ from judges.errors import UserError
 from judges.records import digest, to_line, write_atomic
 from judges.schema import Annotation, Instruction, Message, Output
 from leaderboard import __version__
-from leaderboard.boards import Board, load_board, write_board
-from leaderboard.calibration import LC_ALPACA_EVAL, LcAlpacaEvalFile, import_lc_alpaca_eval
-from leaderboard.results import Manifest, ModelInfo, Row, json_text, write_annotations
-from leaderboard.settings import Column, Settings
-from leaderboard.standings import write_leaderboard
-from leaderboard.summary import summarise
+from leaderboard.boards.board import Board, load_board, write_board
+from leaderboard.boards.calibration import LC_ALPACA_EVAL, LcAlpacaEvalFile, import_lc_alpaca_eval
+from leaderboard.boards.settings import Column, Settings
+from leaderboard.rows.results import Manifest, ModelInfo, Row, json_text, write_annotations
+from leaderboard.rows.standings import write_leaderboard
+from leaderboard.rows.summary import summarise
 from leaderboard.user_files import check_name, read_rows, safe_name
 from leaderboard.watch import SILENT, Watch
 

@@ -15,9 +15,9 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from leaderboard.card import rank_range
-from leaderboard.controls import CONTROLS, ControlResult
-from leaderboard.head_to_head import Duel
+from leaderboard.comparing.head_to_head import Duel
+from leaderboard.display.card import rank_range
+from leaderboard.judging.controls import CONTROLS, ControlResult
 from leaderboard.site.figures import Scale, interval, rate_scale, scatter
 from leaderboard.site.text import brackets, count, ends, fill, p_value, percent, points, safe_link
 from leaderboard.statistics.bradley_terry import BradleyTerry
