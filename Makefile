@@ -13,11 +13,12 @@ INSTALL = $(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -
 STARTER := results/starter/examples
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-postgres test-vllm check format constraints clean
+.PHONY: help demo test test-browser test-postgres test-vllm check format constraints clean
 
 help:
 	@echo "make demo         a first look: two answers files, then a tiny local model, on the starter board"
 	@echo "make test         the tests, with full coverage of the statistics"
+	@echo "make test-browser   the pages for people, in a real Chromium, installed for them where possible"
 	@echo "make test-postgres  cache and ledger on a real PostgreSQL server, started for them"
 	@echo "make test-vllm    the tests against a real vLLM on the CPU, in an environment of its own"
 	@echo "make check        format, lint, types and layers"
@@ -54,6 +55,9 @@ demo: $(VENV)/.core
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest --cov
+
+test-browser: $(VENV)/.dev
+	tests/chromium.sh $(BIN)/python -m pytest -m browser
 
 test-postgres: $(VENV)/.dev
 	tests/postgres.sh $(BIN)/python -m pytest tests/test_postgres.py

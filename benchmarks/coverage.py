@@ -20,12 +20,16 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import coverage_agreement
+import coverage_correlation
 import coverage_fits
+import coverage_ppi
 import coverage_samples
 import numpy as np
 from coverage_samples import Outcome, Statistic
 
-STATISTICS = {one.name: one for one in (*coverage_samples.STATISTICS, *coverage_fits.STATISTICS)}
+PARTS = (coverage_samples, coverage_fits, coverage_agreement, coverage_ppi, coverage_correlation)
+STATISTICS = {one.name: one for part in PARTS for one in part.STATISTICS}
 CHUNK = 500  # repetitions at once, so that the largest arrays stay small
 BAND = (0.93, 0.97)
 

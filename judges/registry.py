@@ -302,6 +302,22 @@ def make_panel(panel: Mapping[str, Any], folder: Path, file: Path | None = None)
     )
 
 
+def wanted_panel(spec: str) -> tuple[dict[str, Any], Path, Path | None]:
+    """What --panel names: a packaged panel, a panel file, or one judge by its short name. Gives the
+    panel's content, the folder that its paths are seen from, and the file that it is from."""
+    packaged = packaged_panels()
+    file = packaged.get(spec, Path(spec))
+    if file.is_file():
+        return read_panel(file), file.parent, file
+    try:
+        return {"judges": [judge_table(spec)]}, Path(), None
+    except UserError:
+        raise UserError(
+            f"no panel {spec!r}; packaged: {', '.join(packaged)}; or give a panel file, or a judge: "
+            f"{', '.join(known_specs())}"
+        ) from None
+
+
 def packaged_panels() -> dict[str, Path]:
     """Name → file of the panels that come with Herdbook."""
     folder = Path(str(resources.files("judges"))) / "panels"

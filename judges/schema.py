@@ -34,7 +34,7 @@ class Message:
     content: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Instruction:
     """What a model is asked: a conversation that ends with a user turn.
 
@@ -61,7 +61,7 @@ class Instruction:
         """Role and content of every message: what a model is shown."""
         return [[turn.role, turn.content] for turn in self.messages]
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """16 hexadecimal digits that change with any turn; an answer is stored with them."""
         return _digest(self.turns)

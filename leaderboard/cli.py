@@ -11,7 +11,9 @@ import gc
 import io
 import os
 import re
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from contextlib import redirect_stderr
 from importlib import import_module
@@ -45,6 +47,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
             "leaderboard.commands.annotate:Annotate",
             "have pairs of answers judged, to train on",
         ),
+        "correlate": ("leaderboard.commands.correlate:Correlate", "are two rankings alike?"),
         "plan": ("leaderboard.commands.plan:PlanBoard", "which differences can a board show?"),
     },
 }
@@ -89,6 +92,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal may know ASCII only
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # to be ended is to be interrupted
     args = list(sys.argv[1:] if argv is None else argv)
     words = 2 if " ".join(args[:2]) in COMMANDS else 1
     name = " ".join(args[:words])

@@ -143,7 +143,7 @@ def evaluate(  # noqa: PLR0913 - one argument a flag of `eval`
         _judge(loaded, row, instructions, answers, caller, watch, is_steady=is_steady, anew=anew)
         summary = summarise(loaded, row, instructions, answers)
         row.write_summary(summary)
-        controls = run_controls(loaded, watch, caller)
+        controls = run_controls(loaded, watch, caller, len(instructions))
     table = write_leaderboard(loaded)
     text = card(loaded, summary, table, controls)
     return Evaluation(row.name, loaded, summary, controls, table, text, caller.stopped)
@@ -163,7 +163,7 @@ def _judge(
     """Judge the row, after all checks of its judges; `is_steady`: drift has been looked for;
     `anew`: no reply is used that could not be read."""
     comparisons = board.comparisons(instructions, answers, row.name)
-    work = [(row, comparisons), *unjudged_controls(board)]
+    work = [(row, comparisons), *unjudged_controls(board, len(instructions))]
     if anew:
         forget_unread(board, work, caller)
     watched = None if is_steady else comparisons

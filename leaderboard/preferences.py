@@ -30,7 +30,7 @@ from leaderboard.answers.answers import with_input
 from leaderboard.boards.evalset import check_instruction
 from leaderboard.curation.create import PROMPT_COLUMNS, turns_of
 from leaderboard.judging.estimate import Estimate, estimate
-from leaderboard.judging.preflight import check_reach, check_rewards
+from leaderboard.judging.preflight import check_local, check_reach, check_rewards
 from leaderboard.judging.trial import Trial, try_judge
 from leaderboard.rows.results import annotation_frame
 from leaderboard.user_files import read_rows
@@ -240,8 +240,8 @@ def check_plan(plan: Plan, caller: Caller, watch: Watch) -> None:
     """Try every judge behind a server with one of its own pairs, before the others are paid for,
     unless all its replies are in the cache.
 
-    Raises UserError for a missing key, for what the server refuses, and for replies that cannot be
-    read.
+    Raises UserError for a missing key, for what the server refuses, for replies that cannot be read,
+    and for a model in this process that is not the one that the panel names.
     """
     left = [
         judge
@@ -249,6 +249,7 @@ def check_plan(plan: Plan, caller: Caller, watch: Watch) -> None:
         if judge.spec.is_remote and caller.n_uncached(judge.spec, requests)
     ]
     check_reach(left, caller)
+    check_local(judge for judge, _ in plan.asking)
     check_rewards([judge for judge in plan.panel.judges if plan.shown[judge.name]])
     for judge in left:
         by_length = sorted(plan.shown[judge.name], key=lambda view: _length(view.comparison))

@@ -48,14 +48,15 @@ _NOT_ASKED_OF_A_JUDGE = ("base_url", "api_key_env")
 
 @dataclass(frozen=True, slots=True)
 class Crosswalk:
-    """Old figures and new ones of the rows that are ranked on both boards."""
+    """Old figures and new ones of the rows that are ranked on both boards, and of the reference,
+    which is ranked beside them at 0.5 by definition."""
 
     frame: pd.DataFrame
-    """By row, best first by the new: model, old_rank, new_rank (among these rows), old, new (win
-    rates, whatever the boards rank by), change with its interval (low, high), n: instructions that
-    both panels judged."""
+    """By model, best first by the new: model, is_reference, old_rank, new_rank (among these models),
+    old, new (win rates, whatever the boards rank by), change with its interval (low, high), n:
+    instructions that both panels judged."""
     correlation: RankCorrelation | None
-    """None where fewer than three rows are ranked on both."""
+    """None where fewer than three models are ranked on both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,9 +265,9 @@ def _copy(old: Row, new: Row) -> None:
 def crosswalk(old: Board, new: Board) -> Crosswalk | None:
     """The rows that are ranked on both boards, which ask the same instructions."""
     before, after = standings(old), standings(new)
-    shared = set(before.models) - set(old.settings.references)
-    models = [model for model in after.models if model in shared]
-    if not models:
+    models = [model for model in after.models if model in before.models]
+    references = set(old.settings.references)
+    if references.issuperset(models):
         return None
     one = before.preferences[[before.index(model) for model in models]]
     other = after.preferences[[after.index(model) for model in models]]
@@ -281,6 +282,7 @@ def crosswalk(old: Board, new: Board) -> Crosswalk | None:
         records.append(
             {
                 "model": model,
+                "is_reference": model in references,
                 "old_rank": int(old_rank[n]),
                 "new_rank": int(new_rank[n]),
                 "old": float(means[0][n]),

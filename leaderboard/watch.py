@@ -14,6 +14,9 @@ class Watch:
     def note(self, text: str) -> None:
         """A line for the user."""
 
+    def waiting(self, text: str) -> None:
+        """What keeps a run from going on; an empty text when nothing does any more."""
+
     def track(self, items: Iterable[T], total: int, what: str) -> Iterable[T]:
         """The items, counted while they come."""
         return items

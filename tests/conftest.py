@@ -368,3 +368,24 @@ def one_preference(judge: Judge, pair: Comparison) -> float | None:
     """The preference of a judge that sees no order."""
     (verdict,) = verdicts(judge, pair)
     return verdict.preference
+
+
+# ------------------------------------------------------------------------------------ the browser
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A real Chromium, for the pages that are written for people."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("there is no Chromium: make test-browser installs it where it can")
+    with api.sync_playwright() as playwright:
+        args = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        browser = playwright.chromium.launch(executable_path=chromium, args=args)
+        yield browser
+        browser.close()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker("browser")

@@ -262,6 +262,24 @@ def test_a_budget_needs_the_price_of_batches(server, batching, tmp_path, monkeyp
     assert caller.is_cost_unknown
 
 
+# ---------------------------------------------------------------------------------- endless results
+@PROVIDERS
+@pytest.mark.parametrize("most", ["MOST_BYTES", "MOST_BYTES_OF_A_BATCH"])
+def test_results_without_end_are_given_up(most, provider, server, batching, monkeypatch):
+    """Either a line of them, or all of them."""
+    monkeypatch.setattr(f"judges.backends.connections.{most}", 100_000)
+    server.behaviour = lambda asked: Reply(text="y" * (200_000 if most == "MOST_BYTES" else 1000))
+    with pytest.raises(UserError, match=r"the reply is too large\. What is in a batch is kept"):
+        ask(batching(), spec_of(provider, server), some(5 if most == "MOST_BYTES" else N))
+
+
+@PROVIDERS
+def test_results_may_be_larger_than_one_reply(provider, server, batching, monkeypatch):
+    monkeypatch.setattr("judges.backends.connections.MOST_BYTES", 100_000)
+    server.behaviour = lambda asked: Reply(text="y" * 1000)
+    assert not reasons(ask(batching(), spec_of(provider, server), some()))
+
+
 # ----------------------------------------------------------------------------------------- secrets
 @PROVIDERS
 def test_the_key_is_nowhere(provider, server, batching, told, tmp_path):

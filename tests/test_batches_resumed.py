@@ -47,9 +47,10 @@ sys.path.insert(0, {tests!r})
 from batching import Clock, TASK, some
 from servers import spec_of
 from judges.calling.caller import Caller
+from judges.calling.handover import Pace
 
 replies = {{}}
-with Caller.default(batch=True, pace=Clock().pace()) as caller:
+with Caller.default(batch=True, pace={pace}) as caller:
     for request, reply in caller.complete(spec_of({provider!r}, {url!r}), some(), TASK):
         replies[request.id] = reply.text
         if len(replies) == {stop}:
@@ -60,10 +61,11 @@ with open({out!r}, "w") as file:
 
 
 # ------------------------------------------------------------------------------------------- kills
-def start(provider: str, server: ApiServer, out: Path, stop: int = 0) -> subprocess.Popen[bytes]:
-    program = PROGRAM.format(
-        tests=str(Path(__file__).parent), provider=provider, url=server.url, out=str(out), stop=stop
-    )
+def start(
+    provider: str, server: ApiServer, out: Path, stop: int = 0, pace: str = "Clock().pace()"
+) -> subprocess.Popen[bytes]:
+    given = {"provider": provider, "url": server.url, "out": str(out), "stop": stop, "pace": pace}
+    program = PROGRAM.format(tests=str(Path(__file__).parent), **given)
     return subprocess.Popen([sys.executable, "-c", program], cwd=Path(__file__).parents[1])
 
 
@@ -103,10 +105,13 @@ def test_killed_at_any_moment_all_is_paid_for_once(
 
 @PROVIDERS
 def test_two_processes_at_once_share_the_batch(provider, server, tmp_path, monkeypatch):
+    """By the time of day: processes whose clocks are far apart would take a batch that another one
+    is just handing over for one that never got there."""
     expected = texts(singly(spec_of(provider, server), some(), tmp_path, monkeypatch))
     server.batches.polls = 6
     files = [tmp_path / f"{k}.json" for k in range(3)]
-    processes = [start(provider, server, file) for file in files]
+    pace = "Pace(first_s=0.05, longest_s=0.5)"
+    processes = [start(provider, server, file, pace=pace) for file in files]
     assert [process.wait(120) for process in processes] == [0, 0, 0]
     assert [json.loads(file.read_text()) for file in files] == [expected] * 3
     assert_paid_once(server)
@@ -171,6 +176,43 @@ def test_a_batch_that_never_got_there_is_sent_again_when_that_is_sure(
     assert clock.now() - begin > 120
     assert seen["create"] == 2
     assert any("shows by" in line for line in told)
+    assert_paid_once(server)
+
+
+@PROVIDERS
+def test_an_answer_that_was_long_on_its_way_proves_no_batch_lost(provider, server, batching, clock):
+    """The list was made before the batch was there, and came when it could be there no more."""
+    listed: list[str] = []
+
+    def stale(event: str) -> object:
+        if event == "created":
+            raise Drop
+        if event == "list":
+            listed.append(event)
+            if len(listed) == 1:
+                clock.ahead += 250
+                return {"data": [], "has_more": False}
+        return None
+
+    server.batches.hook = stale
+    assert not reasons(ask(batching(), spec_of(provider, server), some()))
+    assert len(listed) > 1
+    assert sizes(server) == [N]
+    assert_paid_once(server)
+
+
+def test_what_was_not_handed_over_in_its_time_is_not_handed_over_late(server, batching, clock):
+    """A process that slept through the night must not send what others have given up."""
+    seen: Counter[str] = Counter()
+
+    def sleepy(event: str) -> None:
+        seen[event] += 1
+        if event == "upload" and seen[event] == 1:
+            clock.ahead += 10_000
+
+    server.batches.hook = sleepy
+    assert not reasons(ask(batching(), spec_of("openai", server), some()))
+    assert (seen["upload"], seen["create"]) == (2, 1)
     assert_paid_once(server)
 
 

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
 from conftest import (
     edit_json,
@@ -37,7 +38,7 @@ def new(leaderboard, tmp_path):
     """Makes a board of one local judge with these keys."""
     prompts = write_rows(tmp_path / "base.jsonl", PROMPTS)
 
-    def make(name: str, model: Path, kind: str = "pairwise_logprob", **args: Any) -> Board:
+    def make(name: str, model: Path | str, kind: str = "pairwise_logprob", **args: Any) -> Board:
         file = tmp_path / "mine" / "j.toml"
         file.parent.mkdir(exist_ok=True)
         own = "".join(f"{key} = '{value}'\n" for key, value in args.items())
@@ -227,3 +228,97 @@ def test_verdicts_that_do_not_say_whose_they_are_are_kept(tmp_path, leaderboard)
 def test_no_judge_is_called_as_the_coin_is(tmp_path):
     with pytest.raises(UserError, match="no judge can be called 'coin'"):
         make_panel({"judges": [{"kind": "checklist", "name": COIN}]}, tmp_path)
+
+
+# --------------------------------------------------------------------------- models on the Hub
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def hub(tmp_path, tiny_llama, monkeypatch) -> Path:
+    """The Hub's own cache of files, with org/llama in it, and no network; gives the files."""
+    held = tmp_path / "hub" / "models--org--llama"
+    (held / "refs").mkdir(parents=True)
+    (held / "refs" / "main").write_text(COMMIT)
+    shutil.copytree(tiny_llama, held / "snapshots" / COMMIT)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    return held / "snapshots" / COMMIT
+
+
+@pytest.mark.parametrize("name", ["hf/org/llama", "hf/org/llama@main", f"hf/org/llama@{COMMIT}"])
+def test_a_model_on_the_hub_is_bound_to_its_commit(name, hub, new, judge_it, capsys):
+    board = new("mine", name)
+    assert board.panel.judges[0].model == f"hf/org/llama@{COMMIT}"
+    assert "not bound" not in capsys.readouterr().err
+    assert judge_it("mine").code == NO_VERDICTS
+
+
+def test_a_model_on_the_hub_is_bound_as_the_hub_says(new, hub, monkeypatch):
+    def told(name: str, *, revision: str | None, timeout: float) -> Any:
+        return huggingface_hub.hf_api.ModelInfo(id=name, sha=f"{revision}".ljust(40, "0"))
+
+    monkeypatch.setattr(huggingface_hub, "model_info", told)
+    (judge,) = new("mine", "hf/org/llama@abc").panel.judges
+    assert judge.model == f"hf/org/llama@{'abc'.ljust(40, '0')}"
+    (judge,) = new("reward", "hf/org/llama@abc", "reward_model").panel.judges
+    assert (judge.model, judge.revision) == ("hf/org/llama", "abc".ljust(40, "0"))
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_model_of_which_nobody_tells_the_commit_is_flagged(leaderboard, tmp_path):
+    prompts = write_rows(tmp_path / "base.jsonl", PROMPTS)
+    run = leaderboard(
+        "board", "new", "mine", "--prompts", prompts, "--reference", prompts,
+        "--judge", "pairwise/hf/org/gone@main", "--results", tmp_path / "results",
+    )  # fmt: skip
+    assert run.code == 0, run.err
+    assert "not bound to one version of its model: " in run.err
+    assert "pairwise/hf/org/gone@main (hf/org/gone@main)" in run.err
+
+
+def test_an_adapter_on_a_model_of_the_hub_is_bound_with_it(hub, new, judge_it, tmp_path):
+    adapter = make_lora_adapter(tmp_path / "one", hub, seed=1)
+    edit_json(adapter / "adapter_config.json", base_model_name_or_path="org/llama")
+    beside, alone = new("beside", "hf/org/llama", adapter=adapter), new("alone", adapter)
+    assert digests(beside) == digests(alone)
+    assert judge_it("beside").code == NO_VERDICTS
+    shutil.rmtree(adapter)
+    make_lora_adapter(adapter, hub, seed=2)
+    for name in ("beside", "alone"):
+        shutil.rmtree(tmp_path / "results" / name / "a", ignore_errors=True)
+        refused(judge_it(name), f"is another model than board {name} was made with")
+
+
+# ---------------------------------------------------------------------------- names that float
+@pytest.mark.parametrize(
+    ("model", "floats"),
+    [("openai/gpt-4o", True), ("openai/gpt-4.1-2025-04-14", False), ("openai/gpt-99", True),
+     ("anthropic/claude-99-latest", True), ("openai-api/mine@http://127.0.0.1:1/v1", False)],
+)  # fmt: skip
+def test_a_name_that_floats_is_told_when_the_board_is_made(model, floats, leaderboard, tmp_path):
+    prompts = write_rows(tmp_path / "base.jsonl", PROMPTS)
+    run = leaderboard(
+        "board", "new", "mine", "--prompts", prompts, "--reference", prompts,
+        "--judge", f"pairwise/{model}", "--results", tmp_path / "results",
+    )  # fmt: skip
+    assert run.code == 0, run.err
+    assert (
+        f"not bound to one version of its model: pairwise/{model} ({model})" in run.err
+    ) is floats
+
+
+# ------------------------------------------------------------------- panels that are no board's
+@pytest.mark.parametrize("command", ["annotate", "compare"])
+def test_a_panel_file_is_bound_to_its_weights_too(command, new, llama_copy, tmp_path, leaderboard):
+    board = new("mine", llama_copy)
+    rows = [{"instruction": "Name a bird.", "output_1": "A crane.", "output_2": "A heron."}]
+    pairs = write_rows(tmp_path / "pairs.jsonl", rows)
+    one = write_rows(tmp_path / "one.jsonl", [{**PROMPTS[0], "output": "A crane."}])
+    flags = {
+        "annotate": ("annotate", pairs, "--out", tmp_path / "prefs.jsonl"),
+        "compare": ("compare", one, tmp_path / "base.jsonl"),
+    }[command]
+    panel = ("--panel", board.path / "panel.toml")
+    edit_json(llama_copy / "config.json", rms_norm_eps=0.5)
+    refused(leaderboard(*flags, *panel), "is another model than the panel names")

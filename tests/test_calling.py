@@ -40,6 +40,7 @@ def own_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         '[[models]]\nmodel = "openai-api/dear"\ninput = 500\noutput = 5000\n'
     )
     monkeypatch.setenv("HERDBOOK_PRICES", str(tmp_path / "prices.toml"))
+    monkeypatch.setattr("judges.backends.loop._PATIENCE_S", 0.2)
 
 
 @pytest.fixture

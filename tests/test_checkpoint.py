@@ -292,9 +292,12 @@ def test_a_name_on_the_hub(tiny_llama, monkeypatch, tmp_path):
     TransformersLLM.load("org/name")
     TransformersLLM.load("org/name", revision="v1")
     TransformersLLM.load("hf/org/here@v2")
-    assert asked == [("org/name", None), ("org/name", "v1"), ("org/here", "v2")]
+    TransformersLLM.load("org/name@v3")  # as vllm/org/name@v3 is looked for
+    assert asked == [
+        ("org/name", None), ("org/name", "v1"), ("org/here", "v2"), ("org/name", "v3")
+    ]  # fmt: skip
     TransformersLLM.load("org/here")
-    assert len(asked) == 3
+    assert len(asked) == 4
 
 
 def test_a_name_that_cannot_be_fetched(monkeypatch):

@@ -41,6 +41,25 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "answering: 100%" in terminal.getvalue()
 
 
+def test_what_a_run_waits_for_stands_beside_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    for _ in Console().track(range(3), 3, "answering"):
+        Console().waiting("3 to be tried again")
+    assert "answering" in terminal.getvalue()
+    assert "3 to be tried again" in terminal.getvalue()
+    assert "\n3 to be" not in terminal.getvalue()
+
+
+def test_what_a_run_waits_for_is_a_line_now_and_then_where_there_is_no_bar(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Console, "_last_waiting", -console.SECONDS_BETWEEN_LINES)
+    for text in ("3 to be tried again", "2 to be tried again", ""):
+        Console().waiting(text)
+    assert capsys.readouterr().err == "3 to be tried again\n"
+
+
 def test_a_note_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     Console().note("first prompt: \x1b]0;title\x07 text")
     assert "\x1b" not in capsys.readouterr().err

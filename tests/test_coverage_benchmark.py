@@ -38,6 +38,9 @@ def samples(benchmark: ModuleType) -> ModuleType:
 
 NAMES = ["win-rate", "references", "difference", "ranks"]
 NAMES += ["lc-alpaca-eval", "lc-joint", "strength", "seeds"]
+NAMES += ["agreement", "kappa", "alpha"]
+NAMES += ["ppi", "rogan-gladen"]
+NAMES += ["spearman", "spearman-instructions", "spearman-both"]
 
 
 def test_every_statistic_is_tried(benchmark: ModuleType) -> None:

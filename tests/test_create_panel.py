@@ -214,3 +214,44 @@ def test_an_evaluator_config_on_a_board_names_no_template_outside_it(new, tmp_pa
     panel.write_text(panel.read_text().replace(table["path"], "configs.yaml"))
     with pytest.raises(UserError, match=r"a file outside the board's folder|must be a path inside"):
         load_board("mine", tmp_path / "results")
+
+
+# ------------------------------------------------------------------------------- what --panel takes
+@pytest.mark.parametrize("spec", ["offline", "heuristic/longest", "own.toml"])
+def test_a_panel_is_named_alike_in_every_command(spec, new, leaderboard, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.toml").write_text('[[judges]]\nkind = "heuristic"\nrule = "shortest"\n')
+    rows = [{"prompt": "Go.", "checks": [{"kind": "words", "max": 3}], "output_1": "a"}]
+    pairs = write_rows(tmp_path / "pairs.jsonl", [{**rows[0], "output_2": "b b"}])
+    checked = write_rows(tmp_path / "checked.jsonl", rows)
+    expected = {"offline": "checklist", "own.toml": "heuristic/shortest"}.get(spec, spec)
+    run = leaderboard("judges", "--panel", spec)
+    assert run.code == 0, run.err
+    assert expected in run.out
+    run = leaderboard(
+        "board", "new", "mine", "--prompts", checked, "--reference", "fake/echo",
+        "--panel", spec, "--results", tmp_path / "results",
+    )  # fmt: skip
+    assert run.code == 0, run.err
+    assert run.out.endswith(f"judged by {expected}\n")
+    assert leaderboard("eval", "fake/words", "--board", "mine", "--results", "results").code == 0
+    flags = ("--panel", spec, "--results", tmp_path / "results")
+    assert leaderboard("rejudge", "mine", *flags).code in (0, 3)
+    if spec != "offline":  # it reads criteria, which pairs have none of
+        run = leaderboard("annotate", pairs, "--panel", spec, "--out", tmp_path / "p.jsonl")
+        assert run.code == 0, run.err
+
+
+@pytest.mark.parametrize("command", ["judges", "annotate", "board new"])
+def test_no_such_panel_is_told_alike(command, leaderboard, tmp_path):
+    make_board(tmp_path / "results" / "toy")
+    pairs = write_rows(
+        tmp_path / "pairs.jsonl", [{"prompt": "p", "output_1": "a", "output_2": "b"}]
+    )
+    at = ("--results", tmp_path / "results")
+    flags = {
+        "judges": ("judges",),
+        "annotate": ("annotate", pairs, "--out", tmp_path / "out.jsonl"),
+        "board new": ("board", "new", "mine", "--from", "toy", *at),
+    }[command]
+    refused(leaderboard(*flags, "--panel", "nobody"), "no panel 'nobody'; packaged: farm")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -93,6 +94,37 @@ def test_a_broken_summary_harms_no_other_row_and_is_made_anew_by_its_own_run(
     assert evaluate("fake/words").code == 0
     assert path.read_bytes() == whole
     assert set(table_of(results)) == {"base", "words", "echo"}
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "place"),
+    [
+        ("words/annotations.jsonl", "{]\n", "annotations.jsonl, line 1: not valid JSON"),
+        ("words/summary.json", "{\n  ]", "summary.json: not valid JSON (Expecting property name"),
+        ("controls/null/annotations.jsonl", "{]\n", "null/annotations.jsonl, line 1"),
+    ],
+)
+def test_a_broken_file_of_a_row_says_what_to_delete_and_what_to_run(
+    file, content, place, results, leaderboard
+):
+    path = results / "toy" / file
+    whole = path.read_bytes()
+    path.write_text(content, encoding="utf-8")
+    if path.parent.parent.name == "controls":
+        (path.parent / "summary.json").unlink()
+    run = leaderboard("eval", "words", "--only", "judge", "--board", "toy", "--results", results)
+    told = run.err
+    if file.endswith("summary.json"):  # its own run makes it anew
+        assert run.code == 0, run.err
+        path.write_text(content, encoding="utf-8")
+        told = standings(load_board("toy", results)).left_out["words"]
+    assert place in told
+    deleted, command = re.search(r"Delete (\S+), and run: leaderboard (.*)", told).groups()
+    target = Path(deleted)
+    shutil.rmtree(target) if target.is_dir() else target.unlink()
+    run = leaderboard(*command.split())
+    assert run.code == 0, run.err
+    assert path.read_bytes() == whole
 
 
 def test_a_board_edited_by_hand_is_refused_and_its_rows_stay(evaluate, results):

@@ -420,3 +420,70 @@ def test_rows_against_each_other_are_judged_by_a_judge_that_is_the_same(
     calls = server.calls
     assert leaderboard(*flags).code == 0
     assert server.calls == calls
+
+
+# ---------------------------------------------------------------------- what a run pays for, and when
+def test_a_finished_row_that_is_run_again_finishes_its_first_day(board, row, server, leaderboard):
+    server.behaviour = judge()
+    assert row("one").code == 0
+    whole = read_json(board / "drift.json")["items"]
+    left = [{**item, "verdicts": item["verdicts"][:2]} for item in whole[:10]]
+    edit_json(board / "drift.json", items=whole[10:], unfinished=left)
+    calls = drift_calls(leaderboard)
+    plan = row("one", "--dry-run")
+    (planned,) = re.findall(r"drift: \S+ +(\d+) ", plan.out)
+    run = row("one")
+    assert run.code == 0, run.err
+    held = read_json(board / "drift.json")
+    assert held["unfinished"] == []
+    assert sorted(map(repr, held["items"])) == sorted(map(repr, whole))
+    # What is left, and whether the judge has changed meanwhile.
+    assert drift_calls(leaderboard) - calls == 10 * 2 + len(whole) - 10 == int(planned)
+    calls = server.calls
+    assert row("one").code == 0
+    assert server.calls == calls
+
+
+def test_one_command_looks_once_whether_a_judge_has_changed(board, row, server, leaderboard):
+    row("one")
+    files = [
+        write_answers(board.parent.parent / f"{name}.jsonl", [f"{name} {k}" for k in range(N)])
+        for name in ("two", "three", "four")
+    ]
+    flags = ("eval", *files, "--board", "toy", "--results", board.parent)
+    calls = server.calls
+    plan = leaderboard(*flags, "--dry-run").out
+    planned = sum(int(n) for n in re.findall(r"(?:judging by|drift:) \S+ +(\d+) ", plan))
+    n_drift = drift_calls(leaderboard)
+    run = leaderboard(*flags)
+    assert run.code == 0, run.err
+    assert drift_calls(leaderboard) - n_drift == DRIFT * ORDERS
+    assert server.calls - calls == planned == 3 * N * ORDERS + DRIFT * ORDERS
+
+
+def test_a_budget_below_the_look_for_changes_is_told_before_anything_is_paid(
+    board, row, server, paid
+):
+    row("one")
+    calls = server.calls
+    run = row("two", "--max-cost", "0.0001")
+    refused(
+        run, "20 old comparisons are judged once more", "$0.0001 is left of the budget of $0.0001",
+        "(low, expected, high)", "drift = 0",
+    )  # fmt: skip
+    assert server.calls == calls
+    dearest = float(run.err.split("above $")[1].split(",")[0])
+    assert row("two", "--max-cost", f"{2 * dearest}").code == 0
+    run = row("three", "--max-cost", f"{dearest / 3.2}")  # low and expected case lie about it
+    assert "may be used up before the row" in run.err
+
+
+def test_nor_is_a_model_paid_for_its_answers(board, row, server, leaderboard, paid):
+    row("one")
+    calls = server.calls
+    run = leaderboard(
+        "eval", "openai-api/writer", "--base-url", f"{server.url}/v1", "--board", "toy",
+        "--results", board.parent, "--max-cost", "0.0001",
+    )  # fmt: skip
+    refused(run, "20 old comparisons are judged once more")
+    assert server.calls == calls

@@ -152,7 +152,9 @@ class TestBudget:
         run = evaluate("--results", results, *flag)
         assert run.code == 4, run.err
         assert folder not in run.err
-        assert "stopped at the budget" in run.err
+        told = r"stopped at the budget of \$(\S+): \$(\S+) paid, \$(\S+) left, which the next call"
+        most, was_paid, left = map(float, re.search(told, run.err).groups())
+        assert most == pytest.approx(was_paid + left, rel=0.01)
         assert "that is more than is left of the budget" in run.err
         assert 0 < len(server.log) < 12
         assert Cache(open_database()).size().completions == len(all_bodies) + len(server.log)

@@ -154,6 +154,17 @@ def test_an_endless_reply_is_given_up(serve, provider, packed, status):
     assert (failed.reason, failed.retry) == ("the reply is too large", False)
 
 
+def test_a_packed_reply_is_read_whole_however_large_it_is(serve):
+    """A few kilobytes that unpack to several pieces."""
+    said = "y" * 5_000_000
+
+    def packed(asked: Asked) -> Fault:
+        body = json.dumps(openai_reply(asked, Reply(text=said))).encode()
+        return Fault(status=200, raw=gzip.compress(body), headers={"content-encoding": "gzip"})
+
+    assert run(spec_of("openai", serve(packed))).text == said
+
+
 def test_a_packed_reply_is_read_and_one_packed_in_another_way_is_not(serve):
     def packed(said: Asked, how: str) -> Fault:
         body = gzip.compress(json.dumps(openai_reply(said, Reply(text="Yes."))).encode())

@@ -50,6 +50,7 @@ LAYERS = {
         "site": 7,
         "evaluation": 8,
         "preferences": 8,
+        "validity": 9,
         "rejudging": 9,
         "": 9,
         "commands": 10,

@@ -357,7 +357,7 @@ def test_figures_against_gold_labels_by_hand():
     assert found.accuracy_average == pytest.approx(2 / 5)
     assert found.accuracy_both == pytest.approx(1 / 5)
     assert found.positional_agreement == pytest.approx(3 / 5)
-    for wrong in ([], [0.5, 1, 1, 1, 1]):
+    for wrong in ([], [0.7, 1, 1, 1, 1], [NAN, 1, 1, 1, 1]):
         with pytest.raises(ValueError, match="gold labels"):
             gold_figures([1] * len(wrong), [1] * len(wrong), wrong)
 

@@ -118,7 +118,8 @@ def test_the_crosswalk_shows_old_and_new(rejudge, old, server):
     assert "old: toy, judged by checklist" in run.out
     assert "new: toy-rejudged, judged by judge" in run.out
     assert "rank correlation (Spearman)" in run.out
-    assert "over 4 models" in run.out
+    assert "over 5 models" in run.out
+    assert re.search(r"base \(reference\) +│? *\d → \d .*50\.0 .*50\.0 .*by definition", run.out)
     found = crosswalk(load_board("toy", old.parent), load_board("toy-rejudged", old.parent))
     assert found is not None
     assert found.correlation is not None
@@ -132,6 +133,9 @@ def test_the_crosswalk_shows_old_and_new(rejudge, old, server):
         assert row["change"] == pytest.approx(values[1] - values[0])
         assert row["low"] <= row["change"] <= row["high"]
         assert row["n"] == N
+        ranks = [int(of.loc[row["model"], "rank"]) for of in tables]
+        assert [row["old_rank"], row["new_rank"]] == ranks, "as the boards' own tables have them"
+    assert set(found.frame["model"]) == {"base", "r0", "r3", "r6", "r12"}
     assert list(found.frame["new_rank"]) == sorted(found.frame["new_rank"])
 
 
@@ -302,7 +306,7 @@ def test_rows_that_cannot_be_compared_are_named(rejudge, old, leaderboard, tmp_p
     assert run.code == 0, run.err
     assert "not compared: part: partial: 4 of 12 instructions" in run.out
     assert "not compared: r6: the answers of 'r6' are not stored" in run.out
-    assert "over 3 models" in run.out
+    assert "over 4 models" in run.out
     assert not (old.parent / "toy-rejudged" / "part").exists()
 
 

@@ -17,8 +17,9 @@ import pytest
 from scripted_server import Jumping, Said, Server, broken, busy, request
 
 from judges.backends.base import CallFailed, Completion, Failure, Request
-from judges.backends.calls import EMPTY, TIMED_OUT, Calls, Runner
+from judges.backends.calls import EMPTY, TIMED_OUT, Calls
 from judges.backends.limiter import Limits
+from judges.backends.loop import Runner
 from judges.backends.runner import Call
 from judges.errors import UserError
 
@@ -301,13 +302,14 @@ def test_what_cannot_be_kept_is_not_handed_out(runner):
             calls.take(wait=True)
 
 
-def test_leaving_cancels_what_is_under_way_and_keeps_what_has_come(runner):
+def test_leaving_cuts_off_what_does_not_come_and_keeps_what_has(runner, monkeypatch):
+    monkeypatch.setattr("judges.backends.loop._PATIENCE_S", 0.1)
     kept: list[str] = []
     server = Server(latency=lambda request: 0.1 if int(request.id) < 3 else 1e6)
 
     def keep(calls: list[Call]) -> None:
         time.sleep(0.05)
-        kept.extend(call.request.id for call in calls)
+        kept.extend(call.request.id for call in calls if isinstance(call.reply, Completion))
 
     of = runner(loop=None, start_in_flight=10, max_in_flight=10, timeout_s=1e9)
     with Calls(of, server, "server", keep=keep) as calls:
@@ -326,7 +328,8 @@ async def _tasks() -> int:
     return len(asyncio.all_tasks())
 
 
-def test_closing_the_runner_ends_its_thread(runner):
+def test_closing_the_runner_ends_its_thread(runner, monkeypatch):
+    monkeypatch.setattr("judges.backends.loop._PATIENCE_S", 0.1)
     of = runner(loop=None, timeout_s=1e9)
     calls = Calls(of, Server(latency=1e6), "server")
     calls.send([Call(request(1))])
@@ -375,8 +378,10 @@ PROGRAM = """
 import sys, time
 sys.path.insert(0, {tests!r})
 from scripted_server import Server, request
-from judges.backends.calls import Calls, Runner
+from judges.backends.base import Completion
+from judges.backends.calls import Calls
 from judges.backends.limiter import Limits
+from judges.backends.loop import Runner
 from judges.backends.runner import Call
 
 server = Server(latency=lambda request: 0.01 if int(request.id) < 5 else 1000.0)
@@ -408,13 +413,18 @@ def test_a_process_that_forgets_to_close_ends_all_the_same():
     assert (done.returncode, done.stdout, done.stderr) == (0, "ready\n", "")
 
 
-def test_ctrl_c_while_waiting():
+def test_a_second_ctrl_c_while_replies_are_waited_for():
     done = _run(
         "import os, signal, threading\n"
-        "threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
+        "def interrupt(*_):\n    os.kill(os.getpid(), signal.SIGINT)\n"
+        "def tell(text):\n"
+        "    if 'waiting' in text:\n        threading.Timer(0.2, interrupt).start()\n"
+        "runner.tell = tell\n"
+        "threading.Timer(0.2, interrupt).start()\n"
         "try:\n    with calls:\n        calls.take(wait=True)\n"
         "except KeyboardInterrupt:\n"
-        "    print(len(kept), server.in_flight, server.cancelled > 50)\n"
+        "    done = sum(type(call.reply) is Completion for call in kept)\n"
+        "    print(done, server.in_flight, server.cancelled > 50)\n"
         "runner.close()\n"
     )
     assert (done.returncode, done.stderr) == (0, "")

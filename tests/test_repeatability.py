@@ -10,7 +10,9 @@ import pytest
 from scipy.stats import binom
 
 from leaderboard.judging import drift, first_day
-from leaderboard.statistics.repeatability import change
+from leaderboard.statistics.estimates import Undefined
+from leaderboard.statistics.panels import panel_agreement
+from leaderboard.statistics.repeatability import change, repeatability
 
 STATISTICS_DOC = Path(__file__).parents[1] / "docs" / "statistics.md"
 K = 1 + first_day.REPEATS
@@ -108,6 +110,25 @@ def test_a_judge_that_has_turned_round_is_caught_though_it_wavers():
     assert found is not None
     assert found.p_value < 0.001
     assert found.today > 2 * found.first_day
+
+
+def test_how_well_a_judge_repeats_itself():
+    nan = float("nan")
+    verdicts = np.array([[0, 0, 0], [1, 1, 0], [0.5, 1, nan], [1, nan, nan], [1, 1, nan]])
+    found = repeatability(verdicts)
+    assert found.n == found.same.n == found.unanimous.n == 4
+    assert found.same.value == pytest.approx((1 + 1 / 3 + 0 + 1) / 4)
+    assert found.unanimous.value == pytest.approx(2 / 4)
+    hard = np.where(verdicts == 0.5, nan, verdicts)
+    # Without ties it is the agreement of a panel of the repeats.
+    assert repeatability(hard).same.value == pytest.approx(panel_agreement(hard).value)
+    assert repeatability(1 - verdicts).same.low == pytest.approx(found.same.low)
+    assert repeatability(np.array([[0.6, 0.4]])).same.value == 1
+    assert repeatability(np.array([[0.6, 0.4]]), tie_zone=0).same.value == 0
+    once = repeatability([[1.0], [0.0]])
+    assert (once.n, once.same) == (0, Undefined(reason="no item has two verdicts"))
+    with pytest.raises(ValueError, match="items, repeats"):
+        repeatability([1.0, 0.0])
 
 
 def test_the_order_of_comparisons_and_of_the_first_day_do_not_matter():

@@ -7,26 +7,26 @@ nothing else crosses the threads.
 from __future__ import annotations
 
 import asyncio
-import atexit
 import contextlib
 import random
-import threading
-from collections import deque
-from collections.abc import Callable, Coroutine, Hashable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Hashable, Sequence
 from queue import Empty, SimpleQueue
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Literal, Protocol
 
 from judges.backends.base import CallFailed, Completion, Failure, RemoteLLM, Reply
-from judges.backends.limiter import Limiter, Limits, backoff
+from judges.backends.limiter import backoff
+from judges.backends.loop import Runner
 from judges.backends.runner import Call
 
-T = TypeVar("T")
-
 TIMED_OUT = "no reply in time"
+CUT_OFF = "the run ended before the reply"
 EMPTY = "the reply was empty"
 _GROUP_S = 0.005
 """How long completions are gathered before they are stored together."""
+_LOOK_S, _SILENT_S = 1.0, 10.0
+"""How often a consumer that waits looks for what is wrong, and after how long silence is."""
 
 
 class Gate(Protocol):
@@ -54,57 +54,9 @@ class Open:
         return completion
 
 
-class Runner:
-    """An event loop on a thread of its own, and what is known of the servers that are called."""
-
-    def __init__(
-        self,
-        limits: Limits,
-        new_loop: Callable[[], asyncio.AbstractEventLoop] | None = None,
-    ) -> None:
-        self.limits = limits
-        self.loop = (new_loop or asyncio.new_event_loop)()
-        self.writer = ThreadPoolExecutor(1, "herdbook-writer")
-        self.streams: set[Calls] = set()
-        self._limiters: dict[Hashable, Limiter] = {}
-        self._thread = threading.Thread(target=self._run, name="herdbook-calls", daemon=True)
-        self._thread.start()
-        atexit.register(self.close)  # else what is left open would wait for a thread that is gone
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self.loop)
-        self.loop.run_forever()
-        self.loop.close()
-
-    def limiter(self, server: Hashable) -> Limiter:
-        """The one limiter of this server."""
-        if server not in self._limiters:
-            self._limiters[server] = Limiter(self.limits, self.loop.time)
-        return self._limiters[server]
-
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run it on the loop and wait for it."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
-
-    def pump(self) -> None:
-        """Send what may be sent now; called on the loop whenever that may have changed."""
-        for stream in list(self.streams):
-            stream.pump()
-
-    def close(self) -> None:
-        """Cancel what is under way, store what has come, and end the thread."""
-        atexit.unregister(self.close)
-        if not self._thread.is_alive():
-            return
-        for stream in list(self.streams):
-            stream.close()
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join()
-        self.writer.shutdown()
-
-
 class Calls:
-    """The calls of one consumer to one model; leaving it, as a context manager, cancels the rest.
+    """The calls of one consumer to one model; leaving it, as a context manager, ends them as
+    `Runner.leave` does: nothing more is sent, and what is under way is waited for.
 
     Each request that is sent comes out as one Call, in any order, after `keep` was given it on a
     thread of its own. At most `window` are inside at once, so that a slow consumer holds back the
@@ -129,6 +81,8 @@ class Calls:
         self.window = 2 * runner.limits.max_in_flight
         self.inside = 0
         self._out: SimpleQueue[list[Call] | BaseException] = SimpleQueue()
+        self._looked = time.monotonic()
+        self._shown = ""
         # What follows belongs to the loop.
         self._pending: deque[Call] = deque()
         self._waiting: dict[Call, asyncio.TimerHandle] = {}
@@ -138,6 +92,7 @@ class Calls:
         self._alarm: asyncio.TimerHandle | None = None
         self._stopped: Failure | None = None
         self._error: BaseException | None = None
+        self._heard = 0.0
         runner.streams.add(self)
 
     # ------------------------------------------------------------------- on the consumer's thread
@@ -156,7 +111,7 @@ class Calls:
         taken: list[Call] = []
         with contextlib.suppress(Empty):
             while True:
-                come = self._out.get(block=wait and not taken)
+                come = self._next(block=wait and not taken)
                 if isinstance(come, BaseException):
                     self._out.put(come)
                     if not taken:
@@ -166,35 +121,65 @@ class Calls:
         self.inside -= len(taken)
         return taken
 
+    def _next(self, *, block: bool) -> list[Call] | BaseException:
+        while True:
+            if time.monotonic() - self._looked >= _LOOK_S:
+                self._show(self.runner.run(self._trouble()))
+                self._looked = time.monotonic()
+            try:
+                return self._out.get(block, timeout=_LOOK_S)
+            except Empty:
+                if not block:
+                    raise
+
+    def _show(self, trouble: str) -> None:
+        if trouble != self._shown:
+            self.runner.show(trouble)
+        self._shown = trouble
+
     def close(self) -> None:
-        """Cancel what is under way, and store what has come."""
+        """End the calls, and store what came of them."""
         if self in self.runner.streams:
-            self.runner.run(self._close())
+            self.runner.leave([self])
+            self._show("")
 
     def __enter__(self) -> Calls:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is KeyboardInterrupt:  # the calls of others end with these, and not behind them
+            self.runner.leave(list(self.runner.streams))
         self.close()
 
     # --------------------------------------------------------------------------------- on the loop
-    async def _close(self) -> None:
-        self.runner.streams.discard(self)
-        self._drop(Failure("cancelled"))
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        if self._writing is not None:
+    @property
+    def under_way(self) -> set[asyncio.Task[None]]:
+        """The calls that were sent and have not ended."""
+        return self._tasks
+
+    async def stored(self) -> None:
+        """All that has come is in the hands of `keep`."""
+        while self._writing is not None:
             await self._writing
-        self.runner.pump()
+
+    async def _trouble(self) -> str:
+        """Why replies fail to come, in a few words; nothing where they come."""
+        again = [*self._waiting, *(call for call in self._pending if call.failed)]
+        if again:
+            reasons = Counter(call.failed for call in again).most_common()
+            others = " and other reasons" if len(reasons) > 1 else ""
+            return f"{len(again):,} to be tried again: {reasons[0][0]}{others}"
+        silent = self.runner.loop.time() - self._heard
+        if self._tasks and silent >= _SILENT_S:
+            return f"{len(self._tasks):,} under way, and no reply for {silent:.0f} s"
+        return ""
 
     def _receive(self, calls: Sequence[Call]) -> None:
         if self._error is not None:
             return
         self._pending.extend(calls)
         if self._stopped is not None:
-            self._stop(self._stopped)
+            self.stop(self._stopped)
         self.pump()
 
     def pump(self) -> None:
@@ -202,10 +187,12 @@ class Calls:
         while self._pending and self.limiter.may_send():
             admitted = self.gate.admit(self._pending[0])
             if isinstance(admitted, Failure):
-                self._stop(admitted)
+                self.stop(admitted)
             if admitted != "send":
                 return
             call = self._pending.popleft()
+            if not self._tasks:
+                self._heard = self.runner.loop.time()
             task = self.runner.loop.create_task(self._call(call, self.limiter.begin()))
             self._tasks.add(task)
             task.add_done_callback(self._ended)
@@ -223,12 +210,15 @@ class Calls:
         try:
             async with asyncio.timeout(self.runner.limits.timeout_s):
                 paid = await self.llm.complete(call.request)
-        except TimeoutError:
+        except (TimeoutError, asyncio.CancelledError) as error:
             # The model may be writing still, and nobody will tell what it cost.
-            failed, paid = CallFailed(TIMED_OUT, retry=True), Completion(text="")
+            is_late = isinstance(error, TimeoutError)
+            failed = CallFailed(TIMED_OUT if is_late else CUT_OFF, retry=is_late)
+            paid = Completion(text="")
         except CallFailed as error:
             failed, paid = error, error.paid
         finally:
+            self._heard = self.runner.loop.time()
             paid = self.gate.ended(call, paid)
             if paid is None and failed is None:
                 self.limiter.cancelled()
@@ -273,12 +263,13 @@ class Calls:
         if is_last or limiter.is_given_up or self._stopped is not None:
             self._finish(call, Failure(failed.reason))
             if limiter.is_given_up:
-                self._stop(Failure(failed.reason))
+                self.stop(Failure(failed.reason))
             return
         wait = backoff(call.retries)
         if failed.after is not None:
             wait = max(wait, failed.after + random.random() / 4)
         call.retries += 1
+        call.failed = failed.reason
         self._waiting[call] = self.runner.loop.call_later(wait, self._requeue, call)
 
     def _requeue(self, call: Call) -> None:
@@ -298,7 +289,8 @@ class Calls:
         self._pending.clear()
         return left
 
-    def _stop(self, reason: Failure) -> None:
+    def stop(self, reason: Failure) -> None:
+        """Send nothing more: what is not under way is answered with the reason."""
         for call in self._drop(reason):
             self._finish(call, reason)
 

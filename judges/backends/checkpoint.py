@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -66,8 +67,8 @@ def find_checkpoint(
 ) -> Checkpoint:
     """The files of a model, an adapter or both, fetched from the Hub if need be, and checked.
 
-    `path` is a folder, or `ORG/NAME` on the Hub: with `hf/` before it or a `revision` surely,
-    otherwise where there is no such folder. Raises UserError for all that could not be loaded.
+    `path` is a folder, or `ORG/NAME[@REVISION]` on the Hub: with `hf/` before it or a `revision`
+    surely, otherwise where there is no such folder. Raises UserError for all that could not be loaded.
     """
     folder = _locate(path, revision)
     if (folder / "adapter_config.json").is_file():
@@ -135,11 +136,31 @@ def _locate(path: str | Path, revision: str | None) -> Path:
         return _fetch(name, revision or at or None)
     if revision is None and Path(path).is_dir():
         return Path(path)
-    if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name):
-        return _fetch(name, revision)
+    hub, _, at = name.partition("@")
+    if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", hub):
+        return _fetch(hub, revision or at or None)
     if revision is not None:
         raise UserError(f"{name}: revision {revision!r} is for a name on the Hub (ORG/NAME)")
     raise UserError(f"{name}: there is no such folder")
+
+
+def commit_of(name: str, revision: str | None) -> str | None:
+    """The commit that a branch or tag of a model on the Hub stands for now (`main` where none is
+    named): as the Hub says, else the copy on this machine. None where neither knows."""
+    if revision is not None and re.fullmatch("[0-9a-f]{40}", revision):
+        return revision
+    if find_spec("huggingface_hub") is None:
+        return None
+    import huggingface_hub
+
+    with suppress(Exception):  # the network fails in the ways of many libraries
+        return huggingface_hub.model_info(name, revision=revision, timeout=10).sha
+    with suppress(Exception):
+        folder = huggingface_hub.snapshot_download(
+            name, revision=revision, allow_patterns=["config.json"], local_files_only=True
+        )
+        return Path(folder).name
+    return None
 
 
 def _fetch(name: str, revision: str | None) -> Path:

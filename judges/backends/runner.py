@@ -23,6 +23,8 @@ class Call:
     paid: list[Completion] = field(default_factory=list)
     """What is charged for: the reply, and before it those of no use and those that were late."""
     retries: int = 0
+    failed: str = ""
+    """Why it is made again."""
 
 
 def complete_batches(

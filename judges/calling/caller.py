@@ -31,7 +31,8 @@ from judges.calling.stores import Purpose, Stores, Task
 if TYPE_CHECKING:
     import asyncio
 
-    from judges.backends.calls import Calls, Runner
+    from judges.backends.calls import Calls
+    from judges.backends.loop import Runner
     from judges.calling.batches import Batches
     from judges.calling.handover import Pace
     from judges.calling.prices import Prices
@@ -75,11 +76,13 @@ class Caller:
         batch_store: BatchStore | None = None,
         pace: Pace | None = None,
         tell: Callable[[str], None] = lambda text: None,
+        show: Callable[[str], None] = lambda text: None,
         opener: Callable[[ModelSpec], LLM] = open_model,
         new_loop: Callable[[], asyncio.AbstractEventLoop] | None = None,
     ) -> None:
         """With `batch` servers are asked by their batch services, which takes a cache and a
-        `batch_store`; `tell` is told how far they are."""
+        `batch_store`; `tell` is told how far they are, and at the end what is waited for; `show`
+        is what keeps a server's replies from coming, whenever that changes."""
         self.stores = Stores(cache, ledger, prices, batch_store)
         self.limits = limits or Limits()
         self.budget = Budget(max_cost_usd)
@@ -88,6 +91,7 @@ class Caller:
         self.batch = batch
         self._pace = pace
         self._tell = tell
+        self._show = show
         self._batches: Batches | None = None
         self._opener = opener
         self._new_loop = new_loop
@@ -104,9 +108,12 @@ class Caller:
         batch: bool = False,
         pace: Pace | None = None,
         tell: Callable[[str], None] = lambda text: None,
+        show: Callable[[str], None] = lambda text: None,
     ) -> Caller:
         """A caller with the user's own cache, ledger and prices, opened at the first request."""
-        caller = cls(max_cost_usd=max_cost_usd, limits=limits, batch=batch, pace=pace, tell=tell)
+        caller = cls(
+            max_cost_usd=max_cost_usd, limits=limits, batch=batch, pace=pace, tell=tell, show=show
+        )
         caller.stores = Stores(is_default=True)
         return caller
 
@@ -223,12 +230,10 @@ class Caller:
         return len(keys) - len(cache.holding(list(keys)) if cache and keys else ())
 
     def close(self) -> None:
-        """Free the model in this process, and end all calls and connections."""
+        """Free the model in this process, and end all calls as `Runner.leave` does."""
         self.free()
         if self._runner is not None:
-            for llm in self._remote.values():
-                self._runner.run(llm.close())
-            self._runner.close()
+            self._runner.close(self._remote.values())
             self._runner = None
         self._remote.clear()
 
@@ -339,7 +344,7 @@ class Caller:
 
     def _opened_runner(self) -> Runner:
         if self._runner is None:
-            from judges.backends.calls import Runner
+            from judges.backends.loop import Runner
 
-            self._runner = Runner(self.limits, self._new_loop)
+            self._runner = Runner(self.limits, self._new_loop, tell=self._tell, show=self._show)
         return self._runner

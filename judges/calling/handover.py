@@ -182,6 +182,7 @@ class Handover:
     def resolve(self, batch: Batch, work: Work) -> None:
         """Find out whether a batch got there whose handing over was cut short, or is going on."""
         begin, end = read(batch.created) - _SLACK_S, read(batch.until) + _SLACK_S
+        is_over = self.pace.now() > end  # what is asked before may be answered without the latest
         found = self.ask(work.service.find(batch.id, batch.requests, begin, end), ASK_S)
         others = {other.remote for other in self.store.list() if other.id != batch.id}
         found = [one for one in found if one.remote not in others]
@@ -200,7 +201,7 @@ class Handover:
         self.failures = 0
         if found:
             self.store.opened(batch.id, found[0].remote, for_certain=False)
-        elif self.pace.now() > end:
+        elif is_over:
             self.store.end(batch.id, "dropped", "intent")
         elif batch.id not in self._unclear:
             self._unclear.add(batch.id)
@@ -233,10 +234,14 @@ class Handover:
         until: float,
         may_repeat: Callable[[CallFailed], bool],
     ) -> T:
-        """Ask again, a few times and until then, after failures that allow it."""
+        """Ask again, a few times and until then, after failures that allow it. Later nothing is
+        sent at all: others rely on it."""
         for attempt in range(_ATTEMPTS):
+            left = until - self.pace.now()
+            if left <= 0:
+                raise CallFailed(TIMED_OUT, retry=True)
             try:
-                return self.ask(question(), max(0.0, until - self.pace.now()))
+                return self.ask(question(), left)
             except CallFailed as error:
                 wait = max(backoff(attempt), error.after or 0.0)
                 is_last = attempt == _ATTEMPTS - 1 or self.pace.now() + wait > until

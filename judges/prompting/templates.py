@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from pathlib import Path
 
@@ -53,7 +53,7 @@ class Template:
 
     def nonce(self, data: Mapping[str, str]) -> str:
         """The nonce of the prompt that holds these texts of others."""
-        return nonce_of([self.digest, *(f"{name}={text}" for name, text in data.items())])
+        return _nonce(self.digest, tuple(data.items()))
 
     def fill(
         self, data: Mapping[str, str], own: Mapping[str, str] | None = None
@@ -78,6 +78,11 @@ class Template:
         system = fill(self.system)
         turns = [Message("system", system)] if system else []
         return (*turns, Message("user", fill(self.user))), nonce
+
+
+@lru_cache(maxsize=4096)  # a verdict is read by the nonce that it was asked for with
+def _nonce(template: str, data: tuple[tuple[str, str], ...]) -> str:
+    return nonce_of([template, *(f"{name}={text}" for name, text in data)])
 
 
 @cache  # every prompt's nonce asks for it

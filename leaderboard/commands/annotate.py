@@ -66,7 +66,7 @@ class Annotate:
         pairs = read_pairs(self.pairs, multi=self.multi, seed=self.seed, watch=watch)
         plan = plan_annotation(pairs, panel, flip=self.flip, orders=self.orders, seed=self.seed)
         with Caller.default(
-            max_cost_usd=self.max_cost, batch=self.batch, tell=watch.note
+            max_cost_usd=self.max_cost, batch=self.batch, tell=watch.note, show=watch.waiting
         ) as caller:
             if self.dry_run:
                 print(describe_dry_run(estimates(plan, caller)))

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from judges.base import Orders
+from judges.calling.caller import Caller
 from judges.errors import UserError
 from judges.reading import printable
 from leaderboard.boards.board import load_board
@@ -23,9 +24,18 @@ from leaderboard.curation.calibrating import (
     describe_calibration,
 )
 from leaderboard.curation.checking import check_board
-from leaderboard.curation.create import Recipe, create_board
+from leaderboard.curation.create import Recipe, create_board, reference_estimates
+from leaderboard.display.dry_run import control_estimates, describe_dry_run
 from leaderboard.display.table import grid
-from leaderboard.judging.controls import control_results, describe_controls, run_controls
+from leaderboard.judging.controls import (
+    control_results,
+    describe_controls,
+    run_controls,
+    unjudged_controls,
+)
+from leaderboard.judging.estimate import spent
+from leaderboard.judging.judging import open_caller
+from leaderboard.judging.preflight import check_needed_judges
 from leaderboard.rows.standings import board_rows, standings
 
 
@@ -49,8 +59,8 @@ class New:
     judge: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], shown("JUDGE")] = ()
     """A judge: checklist, pairwise/MODEL, NAME.toml, …; repeatable. `leaderboard judges` lists the
     kinds."""
-    panel: Annotated[str | None, shown("NAME_OR_FILE")] = None
-    """A packaged panel or a panel file, in place of --judge."""
+    panel: Annotated[str | None, shown("PANEL|JUDGE")] = None
+    """Who judges, in place of --judge: a packaged panel, a panel file, or one judge."""
     judge_model: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], shown("[SLOT=]MODEL")] = ()
     """A model for what the panel leaves open, openai-api/NAME@URL for one that you serve;
     repeatable."""
@@ -61,14 +71,22 @@ class New:
     """Show each pair in both orders, one by a stable hash, or as given (default: both)."""
     from_: Annotated[str | None, tyro.conf.arg(name="from"), shown("BOARD")] = None
     """A board to take over what is not said: prompts, references, panel, settings."""
+    control_items: Annotated[int | None, shown("N")] = None
+    """Judge each control on so many instructions (default: 100 where judges are paid, else all)."""
     private: Annotated[bool, shown("")] = False
     """The instructions are private: no text of theirs leaves this machine."""
     model_args: Annotated[str | None, shown("KEY=VALUE,…")] = None
     """For the reference models, as of `eval`."""
     base_url: Annotated[str | None, shown("URL")] = None
     """Where a reference openai-api/NAME is served."""
+    max_cost: Annotated[float | None, shown("USD")] = None
+    """Stop when references have cost so much; what was paid for is kept."""
+    dry_run: Annotated[bool, shown("")] = False
+    """Print the calls that references would take, and their cost; ask nothing and make nothing."""
 
     def run(self) -> int:
+        if self.control_items is not None and self.control_items < 1:
+            raise UserError(f"--control-items {self.control_items}: a positive number is needed")
         recipe = Recipe(
             name=self.name,
             source=self.from_,
@@ -81,11 +99,23 @@ class New:
             judge_models=self.judge_model,
             self_judging=self.self_judging,
             orders=self.orders,
+            control_items=self.control_items,
             private=self.private,
             model_args=self.model_args,
             base_url=self.base_url,
         )
-        board = create_board(recipe, self.results, Console())
+        watch = Console()
+        with Caller.default(
+            max_cost_usd=self.max_cost, tell=watch.note, show=watch.waiting
+        ) as caller:
+            if self.dry_run:
+                print(describe_dry_run(reference_estimates(recipe, self.results, caller)))
+                return 0
+            try:
+                board = create_board(recipe, self.results, watch, caller)
+            finally:
+                if caller.n_calls or caller.stopped:
+                    print(spent(caller), file=sys.stderr)
         print(
             f"{board.path}: {len(board.instructions)} instructions, against "
             f"{' and '.join(board.settings.references)}, judged by {board.panel.called}"
@@ -127,10 +157,21 @@ class Check:
     """The board's name."""
     results: Annotated[Path, shown("FOLDER")] = Path("results")
     """The folder that the boards lie in."""
+    max_cost: Annotated[float | None, shown("USD")] = None
+    """Stop when so much is spent on controls; what was paid for is kept."""
+    dry_run: Annotated[bool, shown("")] = False
+    """Print the calls that controls would take, and their cost, and ask nothing."""
 
     def run(self) -> int:
-        board = load_board(self.name, self.results)
-        results = run_controls(board, Console())
+        board, watch = load_board(self.name, self.results), Console()
+        with open_caller(board, self.max_cost, watch=watch) as caller:
+            if self.dry_run:
+                print(describe_dry_run(control_estimates(board, caller)))
+                return 0
+            check_needed_judges(board, unjudged_controls(board), caller, watch)
+            results = run_controls(board, watch, caller)
+            if caller.n_calls or caller.stopped:
+                print(spent(caller), file=sys.stderr)
         table = standings(board)
         print(f"{board.path}: {len(board.instructions)} instructions, all hashes as written")
         print(describe_controls(board, results))
@@ -150,6 +191,8 @@ class Check:
                 "  Reckon a row anew with: leaderboard eval ROW --only judge --board "
                 f"{board.name}; delete a control's folder, and check again"
             )
+        if caller.stopped:
+            return 4
         return 3 if faults or any(result.outcome == "failed" for result in results) else 0
 
 

@@ -26,9 +26,11 @@ from leaderboard.display.comparison_table import (
     paragraph,
     ratings_text,
 )
+from leaderboard.display.dry_run import describe_dry_run, meeting_estimates
 from leaderboard.display.table import DATA, Format, data
 from leaderboard.judging.estimate import spent
 from leaderboard.judging.judging import open_caller
+from leaderboard.judging.preflight import check_local
 from leaderboard.rows.standings import standings
 from leaderboard.user_files import SUFFIXES
 
@@ -61,6 +63,8 @@ class Compare:
     """The models of a panel that leaves them open; repeatable."""
     max_cost: Annotated[float | None, shown("USD")] = None
     """With --direct or --panel: stop when so much is spent; what was paid for is kept."""
+    dry_run: Annotated[bool, shown("")] = False
+    """With --direct: print the calls that this run would make, and their cost, and ask nothing."""
     strengths: Annotated[bool, shown("")] = False
     """Print the Bradley–Terry strengths alone: by all verdicts that a board has stored, or with
     --direct or --panel by those on the models named."""
@@ -81,10 +85,16 @@ class Compare:
         meets = self.direct or self.panel is not None
         if (meets or self.strengths) and self.by:
             raise UserError("--by is for verdicts against the board's references")
+        if self.dry_run and not self.direct:
+            raise UserError("--dry-run goes with --direct")
         if self.direct and self.panel is not None:
             raise UserError("give --direct or --panel: rows of a board, or answers files")
         if self.panel is not None:
-            caller = stack.enter_context(Caller.default(max_cost_usd=self.max_cost))
+            watch = Console()
+            calling = Caller.default(
+                max_cost_usd=self.max_cost, tell=watch.note, show=watch.waiting
+            )
+            caller = stack.enter_context(calling)
             return self.files(self.panel, caller), caller
         if Path(self.board).suffix.lower() in SUFFIXES:
             raise UserError(f"{self.board}: say who judges answers files: --panel PANEL|JUDGE")
@@ -94,6 +104,9 @@ class Compare:
         judges = f"on {board.title}, judged by {board.panel.called}"
         if self.direct:
             caller = stack.enter_context(open_caller(board, self.max_cost, watch=Console()))
+            if self.dry_run:
+                asked = meeting_estimates(board, self.names, self.baseline, caller)
+                return describe_dry_run(asked), caller
             found = head_to_head(board, self.names, Console(), self.baseline, caller)
             return self.meetings(found, judges), caller
         if self.strengths:
@@ -107,6 +120,7 @@ class Compare:
             raise UserError(f"--baseline {baseline}: with --panel it is an answers file")
         files = [Path(name) for name in (self.board, *self.names)]
         judges = find_panel(panel, self.judge_model)
+        check_local(judges.judges)
         found = compare_files(files, judges, Console(), baseline, caller)
         return self.meetings(found, f"judged by {panel}")
 

@@ -40,7 +40,7 @@ class Eval:
     group: Annotated[str | None, shown("NAME")] = None
     """Rows of one method that differ in their training seed share a group."""
     limit: Annotated[int | None, shown("N")] = None
-    """Take so many instructions only; the full run takes up what is done."""
+    """Take so many instructions only, for controls too; the full run takes up what is done."""
     only: Annotated[Literal["generate", "judge"] | None, shown("generate|judge")] = None
     """Stop after the answers, or judge the answers that are stored."""
     model_args: Annotated[str | None, shown("KEY=VALUE,…")] = None

@@ -12,7 +12,7 @@ import tyro
 from judges.errors import UserError
 from judges.panel_files import SLOT
 from judges.reading import printable
-from judges.registry import packaged_panels, read_panel
+from judges.registry import wanted_panel
 from leaderboard.boards.board import Board, load_board
 from leaderboard.commands.flags import shown
 from leaderboard.display.judge_table import (
@@ -35,8 +35,9 @@ class Judges:
     asked of a model or a server.
     """
 
-    panel: Annotated[str | None, shown("NAME_OR_FILE")] = None
-    """The judges of this panel."""
+    panel: Annotated[str | None, shown("PANEL|JUDGE")] = None
+    """The judges of this panel: a packaged one, a panel file, or one judge like
+    pairwise/openai/NAME."""
     board: Annotated[str | None, shown("BOARD")] = None
     """The judges of this board."""
     judge_model: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], shown("[SLOT=]MODEL")] = ()
@@ -61,14 +62,8 @@ class Judges:
             on_top = _on_top(board)
         else:
             assert self.panel is not None
-            packaged = packaged_panels()
-            file = packaged.get(self.panel, Path(self.panel))
-            if not file.is_file():
-                raise UserError(
-                    f"no panel {self.panel!r}; packaged: {', '.join(packaged)}, or give a file"
-                )
-            lines = panel_lines(file, self.judge_model)
-            is_one = read_panel(file).get("assign") == "one"
+            lines = panel_lines(self.panel, self.judge_model)
+            is_one = wanted_panel(self.panel)[0].get("assign") == "one"
             on_top = "a board's controls and its checks for drift come on top"
             of = "of 240 characters asked and 1,800 answered, in both orders"
         if self.format in DATA:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -11,12 +12,13 @@ import tyro
 
 from judges.errors import UserError
 from judges.reading import printable
-from leaderboard.boards.board import load_board
+from leaderboard.boards.board import Board, load_board
 from leaderboard.boards.settings import Column
 from leaderboard.commands.flags import shown
 from leaderboard.comparing.planning import ENOUGH, Plan, make_plan
 from leaderboard.display.table import Format, Records, data, emit, tex
 from leaderboard.rows.standings import standings
+from leaderboard.validity.label_plan import LabelPlan, plan_labels
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,9 @@ class PlanBoard:
     """How many instructions to plan with, if not the board's own."""
     models: Annotated[tuple[str, ...], shown("A B")] = ()
     """Two rows to take the variation from, if not all neighbours in the table."""
+    humans: Annotated[tuple[str, ...] | None, shown("[N] [FILE]")] = None
+    """How many human labels of one row buy which interval: for N of them or several numbers, with
+    the agreement seen in a file of labels or an assumed one."""
     format: Annotated[Format, shown("table|markdown|csv|json|latex")] = "table"
     """CSV and JSON hold fractions in full."""
     results: Annotated[Path, shown("FOLDER")] = Path("results")
@@ -42,6 +47,9 @@ class PlanBoard:
         if len(self.models) not in (0, 2):
             raise UserError(f"--models {' '.join(self.models)}: the names of two rows are needed")
         board = load_board(self.board, self.results)
+        if self.humans is not None:
+            print(label_text(self._label_plan(board, self.humans), self.format))
+            return 0
         plan = make_plan(
             standings(board),
             self.board,
@@ -57,6 +65,73 @@ class PlanBoard:
         else:
             print(describe(plan, board.settings.headline, self.format))
         return 0
+
+    def _label_plan(self, board: Board, humans: Sequence[str]) -> LabelPlan:
+        if self.models or self.n is not None or self.difference is not None or self.power != 0.8:
+            raise UserError("--humans goes with no other option but --format and --results")
+        numbers = [int(word) for word in humans if word.isdecimal()]
+        files = [Path(word) for word in humans if not word.isdecimal()]
+        if len(numbers) > 1 or len(files) > 1:
+            raise UserError(f"--humans {' '.join(humans)}: a number, a file of labels, or both")
+        return plan_labels(
+            board,
+            standings(board),
+            n=numbers[0] if numbers else None,
+            labels=files[0] if files else None,
+        )
+
+
+def label_text(plan: LabelPlan, form: Format) -> str:
+    """What human labels buy, in words and two tables, or the records of `label_records`."""
+    if form == "json":
+        return json.dumps(asdict(plan), indent=2, ensure_ascii=False)
+    if form == "csv":
+        return data(label_records(plan), "csv")
+    kinds = ["labels alone", *(f"correlation {rho:.2f}" for rho in plan.correlations)]
+    tables = {
+        "± of a win rate, in points, by the number of labelled instructions": (
+            ["labels", *kinds],
+            [[str(e.n), *map(_points, (e.alone, *e.together))] for e in plan.expected],
+        ),
+        "Labelled instructions that an interval takes": (
+            ["± points", *kinds],
+            [
+                [_points(d.half_width), *("none" if n is None else str(n) for n in of)]
+                for d in plan.needed
+                for of in [(d.alone, *d.together)]
+            ],
+        ),
+    }
+    title = f"{plan.board}: labels by people of a random sample of its {plan.n_items} instructions"
+    notes = [
+        plan.source,
+        f"standard deviation of the labels: {100 * plan.deviation:.1f} points",
+        "every row needs labels of its own; labels alone: without the judges' verdicts",
+    ]
+    if form == "latex":
+        said = "; ".join(notes)
+        return "\n\n".join(
+            emit(*table, form, tex(f"{title}. {what} ({said}).")) for what, table in tables.items()
+        )
+    bullet, between = ("- ", "\n\n") if form == "markdown" else ("  ", "\n")
+    words = between.join([title, "\n".join(bullet + note for note in notes)])
+    blocks = [f"{what}:{between}{emit(*table, form, '')}" for what, table in tables.items()]
+    return "\n\n".join([printable(words), *blocks])
+
+
+def label_records(plan: LabelPlan) -> Records:
+    """One record a figure: `half_width` of n labels, or the `labels` that a half-width takes; the
+    correlation is null for the labels alone."""
+    kinds = [None, *plan.correlations]
+    return [
+        {"figure": "half_width", "correlation": rho, "given": e.n, "value": value}
+        for e in plan.expected
+        for rho, value in zip(kinds, (e.alone, *e.together), strict=True)
+    ] + [
+        {"figure": "labels", "correlation": rho, "given": d.half_width, "value": value}
+        for d in plan.needed
+        for rho, value in zip(kinds, (d.alone, *d.together), strict=True)
+    ]
 
 
 def describe(plan: Plan, headline: Column, form: Format) -> str:

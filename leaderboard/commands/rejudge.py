@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -27,9 +28,9 @@ class Rejudge:
 
     board: Annotated[str, tyro.conf.Positional, shown("BOARD")]
     """The board whose answers are judged anew; it stays as it is."""
-    panel: Annotated[str | None, shown("NAME_OR_FILE")] = None
-    """The new panel: a packaged one or a panel file. Without it and --judge the board's own judges
-    are asked again, to see them as they are today."""
+    panel: Annotated[str | None, shown("PANEL|JUDGE")] = None
+    """The new panel: a packaged one, a panel file, or one judge. Without it and --judge the board's
+    own judges are asked again, to see them as they are today."""
     judge: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], shown("JUDGE")] = ()
     """A judge, in place of --panel; repeatable."""
     judge_model: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], shown("[SLOT=]MODEL")] = ()
@@ -70,15 +71,19 @@ class Rejudge:
         return done.exit_code
 
 
+def _change(row: Mapping[Hashable, Any]) -> str:
+    return f"{100 * row['change']:+.1f} [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"
+
+
 def describe_crosswalk(found: Crosswalk) -> str:
     """The rows by their new win rates beside the old ones, and how alike the two rankings are."""
     body = [
         [
-            row["model"],
+            row["model"] + " (reference)" * row["is_reference"],
             f"{row['old_rank']} → {row['new_rank']}",
             f"{100 * row['old']:.1f}",
             f"{100 * row['new']:.1f}",
-            f"{100 * row['change']:+.1f} [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]",
+            "by definition" if row["is_reference"] else _change(row),
         ]
         for row in found.frame.to_dict("records")
     ]

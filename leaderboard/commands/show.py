@@ -42,6 +42,13 @@ from leaderboard.rows.seed_groups import (
 )
 from leaderboard.rows.standings import Standings, standings
 from leaderboard.site.methods import methods_text
+from leaderboard.validity.anchored import anchor
+from leaderboard.validity.anchored_table import (
+    HEADING,
+    anchored_block,
+    anchored_fields,
+    with_anchored,
+)
 
 BY_POSITION = (
     "its length-controlled figures can differ from lc_alpaca_eval: the published ones take the "
@@ -73,6 +80,9 @@ class Show:
     """The rows to print; their ranks stay those on the whole board."""
     worst: Annotated[tuple[str, ...], shown("N MODEL")] = ()
     """The N instructions that the model lost most clearly, with the answers."""
+    humans: Annotated[Path | None, shown("FILE")] = None
+    """Labels by people of a random sample of the instructions: adds the win rate that they and the
+    judges make together, and what it rests on."""
     methods: Annotated[bool, shown("")] = False
     """The paragraph for a paper's methods section, and what to cite, in place of the table."""
 
@@ -83,8 +93,12 @@ class Show:
             raise UserError("give one of --by, --per, --worst and --judges")
         if self.columns and (self.by or self.per or self.worst or self.judges):
             raise UserError("--columns does not go with --by, --per, --worst or --judges")
+        if self.humans and (self.by or self.per or self.worst or self.judges):
+            raise UserError("--humans does not go with --by, --per, --worst or --judges")
+        if self.humans and len(self.boards) > 1:
+            raise UserError("--humans: labels are of the rows of one board; name one")
         others = (self.by, self.per, self.worst, self.columns, self.models, self.judges)
-        if self.methods and (any(others) or self.format != "table"):
+        if self.methods and (any(others) or self.humans or self.format != "table"):
             raise UserError("--methods goes with no other option but --results")
         if self.worst and not (len(self.worst) == 2 and self.worst[0].isdecimal()):
             given = " ".join(self.worst)
@@ -138,6 +152,10 @@ class Show:
             records = panel_records(panel_report(board, table), self.models)
         else:
             records = row_records(rows, self.columns)
+            if self.humans:
+                of = anchor(board, table, self.humans).rows
+                added = [anchored_fields(of.get(model)) for model in rows["model"]]
+                records = [one | more for one, more in zip(records, added, strict=True)]
         several = len(self.boards) > 1
         return [{"board": board.name, **record} for record in records] if several else records
 
@@ -147,10 +165,18 @@ class Show:
             text = self._by(board, table, rows)
             several = len(self.boards) > 1 and self.format != "latex"
             return f"{printable(board.title)} ({board.name})\n\n{text}" if several else text
-        text = render(board, rows, self.columns, self.format)
+        anchored = None if self.humans is None else anchor(board, table, self.humans)
+        if anchored is None:
+            text = render(board, rows, self.columns, self.format)
+        else:
+            rows = with_anchored(rows, anchored)
+            text = render(board, rows, self.columns, self.format, [HEADING])
         if self.format == "latex":
             return text
-        parts = [heading(board), text, describe_controls(board, control_results(board))]
+        parts = [heading(board), text]
+        if anchored is not None and self.humans is not None:
+            parts.append(anchored_block(rows, anchored, self.humans, self.format))
+        parts.append(describe_controls(board, control_results(board)))
         if absent := absent_columns(board, self.columns):
             parts.append(absent)
         if table.left_out:

@@ -14,7 +14,7 @@ from judges.errors import UserError
 from judges.panel import Panel, panel_preferences
 from judges.panel_files import fill_models
 from judges.reading import printable
-from judges.registry import judge_table, known_specs, make_panel, packaged_panels, read_panel
+from judges.registry import make_panel, wanted_panel
 from judges.schema import Annotation, Instruction, Message
 from leaderboard.answers.answers import read_answers, with_input
 from leaderboard.comparing.comparison import Pair, pairs_among
@@ -67,17 +67,8 @@ def compare_files(
 def find_panel(spec: str, models: Sequence[str] = ()) -> Panel:
     """A packaged panel by its name, a panel file, or one judge by its short name; `models` go
     where it leaves them open."""
-    file = packaged_panels().get(spec, Path(spec))
-    if file.is_file():
-        return make_panel(fill_models(read_panel(file), models), file.parent)
-    try:
-        table = judge_table(spec)
-    except UserError:
-        raise UserError(
-            f"no panel {spec!r}; packaged: {', '.join(packaged_panels())}; or give a panel file, "
-            f"or a judge: {', '.join(known_specs())}"
-        ) from None
-    return make_panel({"judges": [table]}, Path())
+    panel, folder, file = wanted_panel(spec)
+    return make_panel(fill_models(panel, models), folder, file)
 
 
 def _judged_items(

@@ -7,7 +7,7 @@ the board's orders; the verdicts on A and B, in alphabetical order, are kept in 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
@@ -97,6 +97,36 @@ def head_to_head(
     Raises UserError for a name that is neither a ranked row nor a reference, answers without texts
     or to other prompts, and judges that only replay verdicts and have none on a pair.
     """
+    references = board.settings.references
+    names, unmet, answers = _rivals(board, names, baseline)
+    duels = pairs_among(names, baseline)
+    with ExitStack() as stack:
+        calls = caller or stack.enter_context(open_caller(board, watch=watch))
+        for pair in unmet:
+            _judge(board, pair, answers, watch, calls)
+        rows = [name for name in names if name not in references]
+        met = _against_references(board, rows)
+        met |= {pair: stored_items(board, pair, answers) for pair in unmet}
+        anchor = references[0] if rows else next(name for name in references if name in names)
+        strengths = strengths_unless_stopped(met, anchor, calls)
+    return HeadToHead(duels_of(duels, met), strengths, len(met))
+
+
+def meetings(
+    board: Board, names: Sequence[str], baseline: str | None
+) -> Iterator[tuple[Row, list[Comparison]]]:
+    """What `head_to_head` puts before the judges, pair by pair: where the verdicts lie, and all
+    comparisons."""
+    _, unmet, answers = _rivals(board, names, baseline)
+    for pair in unmet:
+        yield _folder(board, pair), comparisons_of(board.instructions, pair, answers)
+
+
+def _rivals(
+    board: Board, names: Sequence[str], baseline: str | None
+) -> tuple[list[str], list[Pair], dict[str, Answers]]:
+    """All whom `head_to_head` is about, the pairs whose verdicts lie in no row, and the answers of
+    these."""
     table, references = standings(board), board.settings.references
     ranked = [name for name in table.frame["model"] if name in table.models]
     known = list(dict.fromkeys([*ranked, *references]))
@@ -108,24 +138,14 @@ def head_to_head(
     if baseline is not None and baseline not in names:
         names.append(baseline)
     _check_rivals(table, references, names)
-    duels = pairs_among(names, baseline)
+    pairs = pairs_among(names, baseline)
     # The verdicts on a row and a reference lie in the row.
-    apart = [pair for pair in duels if (pair[0] in references) == (pair[1] in references)]
+    apart = [pair for pair in pairs if (pair[0] in references) == (pair[1] in references)]
     unmet = [(min(pair), max(pair)) for pair in apart]
-    answers = {name: answers_of(board, name) for name in dict.fromkeys(n for p in unmet for n in p)}
     for pair in unmet:
         _require_verdicts(board, pair)
-    with ExitStack() as stack:
-        calls = caller or stack.enter_context(open_caller(board, watch=watch))
-        steady: set[str] = set()
-        for pair in unmet:
-            _judge(board, pair, answers, watch, calls, steady)
-        rows = [name for name in names if name not in references]
-        met = _against_references(board, rows)
-        met |= {pair: stored_items(board, pair, answers) for pair in unmet}
-        anchor = references[0] if rows else next(name for name in references if name in names)
-        strengths = strengths_unless_stopped(met, anchor, calls)
-    return HeadToHead(duels_of(duels, met), strengths, len(met))
+    met = dict.fromkeys(name for pair in unmet for name in pair)
+    return names, unmet, {name: answers_of(board, name) for name in met}
 
 
 def board_strengths(board: Board) -> BradleyTerry:
@@ -201,14 +221,9 @@ def _require_verdicts(board: Board, pair: Pair) -> None:
 
 
 def _judge(
-    board: Board,
-    pair: Pair,
-    answers: Mapping[str, Answers],
-    watch: Watch,
-    caller: Caller,
-    steady: set[str],
+    board: Board, pair: Pair, answers: Mapping[str, Answers], watch: Watch, caller: Caller
 ) -> None:
-    """Bring the stored verdicts on a pair up to date; `steady`: judges that have not changed."""
+    """Bring the stored verdicts on a pair up to date."""
     row = _folder(board, pair)
     row.path.mkdir(parents=True, exist_ok=True)
     # Two runs that come here at once take turns; the second finds nothing left to do.
@@ -220,30 +235,14 @@ def _judge(
         row.write_manifest(made)
         comparisons = comparisons_of(board.instructions, pair, answers)
         work = [(row, comparisons)]
-        needed = check_needed_judges(board, work, caller, watch, None if steady else ())
-        check_drift(board, [judge for judge in needed if judge.name not in steady], caller, watch)
-        steady.update(judge.name for judge in needed)
+        check_drift(board, check_needed_judges(board, work, caller, watch, ()), caller, watch)
         judge_row(board, row, comparisons, watch, caller)
-        row.write_manifest(replace(made, parts={**parts, "verdicts": _digest(row)}))
+        row.write_manifest(replace(made, parts={**parts, "verdicts": verdicts_digest(row)}))
 
 
-def _digest(row: Row) -> str:
+def verdicts_digest(row: Row) -> str:
+    """By which the verdicts on a pair are known again."""
     return digest([[v.comparison_id, v.order, v.preference] for v in row.annotations()])
-
-
-def meeting_faults(board: Board) -> dict[str, str]:
-    """Pairs whose stored verdicts cannot be read, or are not those that were stored."""
-    faults = {}
-    for path in sorted((board.path / FOLDER).glob(f"*{VERSUS}*/manifest.json")):
-        row = Row(path.parent)
-        try:
-            manifest = row.manifest()
-            was = None if manifest is None else manifest.parts.get("verdicts")
-            if was not in (None, _digest(row)):  # None: a run that is not at its end
-                faults[row.name] = "its verdicts are not those that were stored; delete the folder"
-        except UserError as error:
-            faults[row.name] = str(error)
-    return faults
 
 
 def _folder(board: Board, pair: Pair) -> Row:

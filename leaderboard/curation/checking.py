@@ -9,7 +9,7 @@ from typing import Any
 from judges.errors import UserError
 from judges.schema import Output
 from leaderboard.boards.board import Board
-from leaderboard.comparing.head_to_head import meeting_faults
+from leaderboard.comparing.head_to_head import FOLDER, VERSUS, verdicts_digest
 from leaderboard.judging.controls import control_row, judged_controls
 from leaderboard.judging.judging import is_on_other_texts
 from leaderboard.rows.results import Row
@@ -35,7 +35,7 @@ def check_board(board: Board) -> dict[str, str]:
             faults[row.name] = _row_faults(board, row)
         except UserError as error:
             faults[row.name] = str(error)
-    faults |= {f"head_to_head/{pair}": fault for pair, fault in meeting_faults(board).items()}
+    faults |= {f"head_to_head/{pair}": fault for pair, fault in _meeting_faults(board).items()}
     return {name: fault for name, fault in faults.items() if fault}
 
 
@@ -80,3 +80,18 @@ def _same(a: Any, b: Any) -> bool:
     if isinstance(a, float) and isinstance(b, float):
         return math.isclose(a, b, rel_tol=0, abs_tol=1e-6)  # a fit ends at its tolerance
     return bool(a == b)
+
+
+def _meeting_faults(board: Board) -> dict[str, str]:
+    """Pairs whose stored verdicts cannot be read, or are not those that were stored."""
+    faults = {}
+    for path in sorted((board.path / FOLDER).glob(f"*{VERSUS}*/manifest.json")):
+        row = Row(path.parent)
+        try:
+            manifest = row.manifest()
+            was = None if manifest is None else manifest.parts.get("verdicts")
+            if was not in (None, verdicts_digest(row)):  # None: a run that is not at its end
+                faults[row.name] = "its verdicts are not those that were stored; delete the folder"
+        except UserError as error:
+            faults[row.name] = str(error)
+    return faults

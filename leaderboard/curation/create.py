@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,9 @@ from leaderboard.answers.models import (
 from leaderboard.boards.board import Board, load_board, write_board
 from leaderboard.boards.evalset import check_instruction
 from leaderboard.boards.settings import SelfJudging, Settings
-from leaderboard.curation.panel import BoardPanel, board_panel, new_panel
+from leaderboard.curation.panel import BoardPanel, board_panel, floating, new_panel
+from leaderboard.display.dry_run import answers_estimate
+from leaderboard.judging.estimate import Estimate, in_dollars
 from leaderboard.rows.results import Row
 from leaderboard.user_files import SUFFIXES, check_name, read_rows
 from leaderboard.watch import SILENT, Watch
@@ -38,6 +41,10 @@ CONTROL_ITEMS = 100
 """Instructions that the controls are judged on where judges are paid."""
 DRIFT_ITEMS = 20
 """Old comparisons that paid judges judge once more before a new row."""
+
+
+_Answers = Mapping[str, Output] | LanguageModel
+"""Of a reference: its answers, or who is to give them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,17 +68,80 @@ class Recipe:
     """The board whose answers are judged anew on this one."""
     self_judging: SelfJudging | None = None
     orders: Orders | None = None
+    control_items: int | None = None
+    """Instructions that every control is judged on."""
     private: bool = False
     model_args: str | None = None
     base_url: str | None = None
     """Where a reference model openai-api/NAME is served."""
 
 
-def create_board(recipe: Recipe, results: Path, watch: Watch = SILENT) -> Board:
-    """Make the board of a recipe in a results folder and return it.
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """All of a new board but the answers of its references."""
+
+    path: Path
+    source: Board | None
+    instructions: tuple[Instruction, ...]
+    settings: Settings
+    panel: BoardPanel
+    unfinished: Path
+    """Where answers of models are kept until the board is there."""
+
+
+def create_board(
+    recipe: Recipe, results: Path, watch: Watch = SILENT, caller: Caller | None = None
+) -> Board:
+    """Make the board of a recipe in a results folder and return it; `caller` calls the references
+    that are models.
 
     Raises UserError for whatever the recipe lacks or has wrong; then nothing is left behind.
     """
+    draft = _drafted(recipe, results, watch)
+    chosen = _chosen(recipe, draft)
+    with ExitStack() as stack:
+        calls = caller or stack.enter_context(Caller.default(tell=watch.note, show=watch.waiting))
+        if estimates := _reference_estimates(draft, chosen, calls):
+            n = sum(of.n_calls for of in estimates)
+            watch.note(f"{n:,} calls to references, {in_dollars(estimates)}")
+        references = _references(draft, chosen, watch, calls)
+    settings = replace(draft.settings, references=tuple(references))
+    files, source = dict(draft.panel.files), draft.source
+    published = source.path / "published.csv" if source else None
+    # Such rows are about their own prompts and references only.
+    if published and published.is_file() and not (recipe.prompts or recipe.references):
+        files["published.csv"] = published
+    write_board(draft.path, settings, draft.instructions, references, draft.panel.table, files)
+    shutil.rmtree(draft.unfinished, ignore_errors=True)
+    board = load_board(recipe.name, results)
+    if line := floating(board.panel):
+        watch.note(line)
+    return board
+
+
+def reference_estimates(recipe: Recipe, results: Path, caller: Caller) -> list[Estimate]:
+    """What `create_board` would ask of references behind servers; nothing is made, nobody asked."""
+    draft = _drafted(recipe, results, SILENT)
+    return _reference_estimates(draft, _chosen(recipe, draft), caller)
+
+
+def _reference_estimates(
+    draft: _Draft, chosen: Mapping[str, _Answers], caller: Caller
+) -> list[Estimate]:
+    return [
+        answers_estimate(
+            Row(draft.unfinished / name),
+            model,
+            draft.instructions,
+            draft.settings.sampling,
+            caller,
+        )
+        for name, model in chosen.items()
+        if isinstance(model, LanguageModel) and model.spec.is_remote
+    ]
+
+
+def _drafted(recipe: Recipe, results: Path, watch: Watch) -> _Draft:
     check_name(recipe.name, "the board's name")
     path = results / recipe.name
     if path.exists():
@@ -105,18 +175,11 @@ def create_board(recipe: Recipe, results: Path, watch: Watch = SILENT) -> Board:
     panel = board_panel(wanted, folder, instructions, settings.orders)
     if is_other or source is None:
         settings = replace(settings, **_for_servers(panel, len(instructions)))
-    files = dict(panel.files)
+    if recipe.control_items is not None:
+        settings = replace(settings, control_items=recipe.control_items)
     # Named by what is asked: an interrupted run is taken up only for the same instructions.
     unfinished = results / f".{recipe.name}.{digest(list(instructions))[7:15]}"
-    references = _references(recipe, source, instructions, settings, unfinished, watch)
-    settings = replace(settings, references=tuple(references))
-    published = source.path / "published.csv" if source else None
-    # Such rows are about their own prompts and references only.
-    if published and published.is_file() and not (recipe.prompts or recipe.references):
-        files["published.csv"] = published
-    write_board(path, settings, instructions, references, panel.table, files)
-    shutil.rmtree(unfinished, ignore_errors=True)
-    return load_board(recipe.name, results)
+    return _Draft(path, source, instructions, settings, panel, unfinished)
 
 
 def _for_servers(panel: BoardPanel, n: int) -> dict[str, Any]:
@@ -218,24 +281,15 @@ def _decoded(value: object, where: str) -> Any:
         raise UserError(f"{where}: not valid JSON in a cell ({error})") from None
 
 
-def _references(
-    recipe: Recipe,
-    source: Board | None,
-    instructions: Sequence[Instruction],
-    settings: Settings,
-    unfinished: Path,
-    watch: Watch,
-) -> dict[str, Mapping[str, Output]]:
-    """Reference → instruction id → answer, from files, by models, or from the source board.
-
-    What models write is kept in `unfinished` until the board is there, so that a run that was
-    interrupted goes on where it stopped.
-    """
+def _chosen(recipe: Recipe, draft: _Draft) -> dict[str, _Answers]:
+    """Reference → its answers, from a file or from the source board, or the model that is to give
+    them."""
     if not recipe.references:
-        if source is None or recipe.prompts is not None:
+        if draft.source is None or recipe.prompts is not None:
             raise UserError("say what to compare with: --reference MODEL_OR_FILE")
-        return dict(source.references)
-    chosen: dict[str, Mapping[str, Output] | LanguageModel] = {}
+        return dict(draft.source.references)
+    instructions = draft.instructions
+    chosen: dict[str, _Answers] = {}
     for spec in recipe.references:
         args = {} if _is_file(spec) else parse_model_args(recipe.model_args)
         model = resolve(spec, args, base_url=None if _is_file(spec) else recipe.base_url)
@@ -248,22 +302,31 @@ def _references(
         if name in chosen:
             raise UserError(f"two references are called {name!r}")
         chosen[name] = model if isinstance(model, LanguageModel) else outputs
-    # Models write only now that everything else is known to be right.
+    return chosen
+
+
+def _references(
+    draft: _Draft, chosen: Mapping[str, _Answers], watch: Watch, caller: Caller
+) -> dict[str, Mapping[str, Output]]:
+    """Reference → instruction id → answer, those of models written now.
+
+    What models write is kept until the board is there, so that a run that was interrupted goes on
+    where it stopped.
+    """
     references: dict[str, Mapping[str, Output]] = {}
     for name, answers in chosen.items():
         if isinstance(answers, LanguageModel):
-            row, sampling = Row(unfinished / name), settings.sampling
-            with Caller.default() as caller:
-                generate_answers(
-                    row,
-                    answers,
-                    instructions,
-                    sampling,
-                    watch,
-                    overwrite=True,
-                    caller=caller,
-                    board=unfinished.parent / recipe.name,
-                )
+            row = Row(draft.unfinished / name)
+            generate_answers(
+                row,
+                answers,
+                draft.instructions,
+                draft.settings.sampling,
+                watch,
+                overwrite=True,
+                caller=caller,
+                board=draft.path,
+            )
             answers = row.outputs()
         references[name] = {i: replace(o, generator=name) for i, o in answers.items()}
     return references

@@ -5,17 +5,20 @@ What a later version of Herdbook does by default, or how it words a prompt, must
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from judges.asking.llm_judge import LLMJudge
-from judges.backends.checkpoint import find_checkpoint, pin_of
+from judges.backends.checkpoint import commit_of, find_checkpoint, pin_of
 from judges.base import Judge, Orders
+from judges.calling.prices import Prices
 from judges.errors import UserError
 from judges.kinds.alpaca_eval_config import AlpacaEvalConfig
 from judges.kinds.recorded import Recorded
+from judges.panel import Panel
 from judges.panel_files import fill_models
 from judges.prompting.templates import chat_template_file
 from judges.registry import (
@@ -23,9 +26,9 @@ from judges.registry import (
     judge_table,
     known_specs,
     make_panel,
-    packaged_panels,
     read_panel,
     spec_of,
+    wanted_panel,
 )
 from judges.schema import Instruction
 from leaderboard.answers.models import refuse_to_send
@@ -51,19 +54,16 @@ def new_panel(
 ) -> tuple[dict[str, Any], Path]:
     """What the user wants as a panel, and the folder that its paths are seen from.
 
-    `judges` are short names or judge files, `panel` a packaged one or a file, `models` what goes
-    into its slots; without either the source board's panel.
+    `judges` are short names or judge files, `panel` a packaged one, a file or one judge, `models`
+    what goes into its slots; without either the source board's panel.
     """
     if judges and panel:
         raise UserError("give --judge or --panel, not both")
     if judges:
         return fill_models({"judges": [judge_table(spec) for spec in judges]}, models), Path()
     if panel:
-        packaged = packaged_panels()
-        file = packaged.get(panel, Path(panel))
-        if not file.is_file():
-            raise UserError(f"no panel {panel!r}; packaged: {', '.join(packaged)}, or give a file")
-        return fill_models(read_panel(file), models), file.parent
+        table, folder, _ = wanted_panel(panel)
+        return fill_models(table, models), folder
     if source is not None:
         return fill_models(read_panel(source.path / "panel.toml"), models), source.path
     raise UserError(f"say who judges: --judge {', '.join(known_specs())}; or --panel PANEL")
@@ -74,7 +74,8 @@ def board_panel(
 ) -> BoardPanel:
     """The panel as a board holds it; raises UserError for one that cannot judge the instructions.
 
-    A model in this process is bound to the files that it has now, if its folder is here.
+    A model in this process is bound to the files that it has now, if its folder is here, and one on
+    the Hub to the commit that its revision stands for now, if anybody tells.
     """
     tables = [dict(table) for table in wanted["judges"]]
     for table in tables:
@@ -104,7 +105,9 @@ def board_panel(
         if template is not None:
             copy = _copied(files, "templates", template)
             own["args"] = own["args"] | {"chat_template": copy}
-        if (weights := _weights_of(judge)) is not None:
+        if str(own.get("model")).startswith("hf/"):
+            own |= _at_commit(own)
+        if (weights := _weights_of(judge, own)) is not None:
             own["weights"] = weights
         written.append(own)
     is_served = any(isinstance(j, LLMJudge) and j.spec.is_remote for j in panel.judges)
@@ -149,14 +152,57 @@ def _copied_config(files: dict[str, Path | str], judge: AlpacaEvalConfig) -> str
     return next(iter(copies))
 
 
-def _weights_of(judge: Judge) -> str | None:
-    """What binds a judge in this process to its model; None where that is not in a folder here.
+def _at_commit(own: Mapping[str, Any]) -> dict[str, str]:
+    """The keys that bind a model on the Hub to the commit that its revision stands for now; none
+    where nobody tells. A commit names all files of the model."""
+    name, _, at = str(own["model"]).removeprefix("hf/").partition("@")
+    commit = commit_of(name, own.get("revision") or at or None)
+    if commit is None:
+        return {}
+    if "revision" in judge_fields(own["kind"]):
+        return {"model": f"hf/{name}", "revision": commit}
+    return {"model": f"hf/{name}@{commit}"}
+
+
+def floating(panel: Panel) -> str:
+    """In a line, the judges behind whose names another model can come to stand, and what can be
+    done; empty where there are none."""
+    prices, names = Prices.load(), []
+    for judge in panel.judges:
+        spec = spec_of(judge)
+        if spec is None or spec.provider == "fake":
+            continue
+        commit = getattr(judge, "revision", None) or spec.name.rpartition("@")[2]
+        is_bound = getattr(judge, "weights", None) or re.fullmatch("[0-9a-f]{40}", commit)
+        is_alias = prices.facts(spec).is_alias
+        if spec.is_remote:
+            # Of a server of the user's own nothing is known, and its name need have no date.
+            floats = is_alias or (is_alias is None and spec.provider != "openai-api")
+        else:
+            floats = not is_bound
+        if floats:
+            names.append(f"{judge.name} ({spec.spec})")
+    if not names:
+        return ""
+    return (
+        f"not bound to one version of its model: {', '.join(dict.fromkeys(names))}. Another one can "
+        "come behind such a name, and later rows are then measured otherwise: a name with a date, "
+        "or hf/ORG/NAME@COMMIT, is bound"
+    )
+
+
+def _weights_of(judge: Judge, own: Mapping[str, Any]) -> str | None:
+    """What binds a judge in this process to its model; None where that is not in a folder here, or
+    bound by its commit, unless an adapter comes on top. `own` is its table.
 
     Raises UserError for a model that is nowhere, as one written without its provider is.
     """
     spec = spec_of(judge)
     if spec is None or spec.is_remote or spec.provider == "fake":
         return None
+    adapter = spec.args.get("adapter")
+    if adapter and spec.spec.startswith("hf/"):
+        return pin_of(find_checkpoint(own["model"], adapter=adapter).fingerprint())
     if not Path(spec.name).is_dir():
         is_elsewhere = spec.provider == "vllm" or spec.spec.startswith("hf/")
         if is_elsewhere or getattr(judge, "weights", None):
@@ -165,7 +211,7 @@ def _weights_of(judge: Judge) -> str | None:
             f"judge {judge.name}: there is no folder {spec.name!r}. A model is a folder, hf/ORG/NAME, "
             "vllm/PATH, openai/NAME, anthropic/NAME or openai-api/NAME@URL"
         )
-    return pin_of(find_checkpoint(spec.name, adapter=spec.args.get("adapter")).fingerprint())
+    return pin_of(find_checkpoint(spec.name, adapter=adapter).fingerprint())
 
 
 def _refuse_half_recorded(judge: Judge, orders: Orders) -> None:

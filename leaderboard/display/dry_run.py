@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Literal
 
 from judges.asking.llm_judge import LLMJudge
-from judges.backends.base import Request
+from judges.backends.base import Request, Sampling
 from judges.base import Shown
 from judges.calling.caller import Caller
 from judges.schema import Comparison, Instruction
@@ -15,9 +15,11 @@ from leaderboard.answers.answers import read_answers
 from leaderboard.answers.generate import open_requests
 from leaderboard.answers.models import AnswersFile, LanguageModel, Model, row_name
 from leaderboard.boards.board import Board
+from leaderboard.comparing.head_to_head import meetings
 from leaderboard.display.table import grid
 from leaderboard.judging.controls import unjudged_controls
 from leaderboard.judging.estimate import Estimate, dollars, estimate, total
+from leaderboard.judging.first_day import by_model, checked_key, unfinished_judges
 from leaderboard.judging.judging import held_verdicts, outstanding, unread_requests
 from leaderboard.judging.preflight import drift_estimates, llm_judges, probe
 from leaderboard.rows.results import Row
@@ -56,7 +58,7 @@ def dry_run(
     elif row.outputs_file.is_file():
         answers |= row.outputs(allow_torn=True)
     if only != "judge" and isinstance(model, LanguageModel) and model.spec.is_remote:
-        found.append(_answering(board, model, row, instructions, caller))
+        found.append(answers_estimate(row, model, instructions, board.settings.sampling, caller))
     if only == "generate":
         return found
     pairs = board.comparisons(instructions, answers, row.name)
@@ -65,26 +67,61 @@ def dry_run(
         for judge in llm_judges(board)
     ]
     found += of_row
-    if any(of.n_calls for of in of_row):
-        asked = [judge for judge, of in zip(llm_judges(board), of_row, strict=True) if of.n_calls]
-        found += drift_estimates(board, asked, pairs, caller, is_first=is_first)
-    if is_first and (controls := unjudged_controls(board)):
-        found += [
-            _judging(judge, board, controls, "controls", caller, anew)
-            for judge in llm_judges(board)
-        ]
+    begun = unfinished_judges(board, [row])
+    asked = [
+        judge
+        for judge, of in zip(llm_judges(board), of_row, strict=True)
+        if of.n_calls or judge.name in begun
+    ]
+    found += _watching(board, asked, pairs, caller)
+    if is_first:
+        found += control_estimates(board, caller, limit=len(instructions), anew=anew)
     return found
 
 
-def _answering(
-    board: Board,
-    model: LanguageModel,
+def control_estimates(
+    board: Board, caller: Caller, *, limit: int | None = None, anew: bool = False
+) -> list[Estimate]:
+    """The calls that the controls take which are not judged yet, judge by judge; `limit` is a
+    trial's."""
+    controls = unjudged_controls(board, limit)
+    judges = llm_judges(board) if controls else []
+    return [_judging(judge, board, controls, "controls", caller, anew) for judge in judges]
+
+
+def meeting_estimates(
+    board: Board, names: Sequence[str], baseline: str | None, caller: Caller
+) -> list[Estimate]:
+    """The calls that putting rows of a board against each other takes (`head_to_head`)."""
+    found: list[Estimate] = []
+    for row, pairs in meetings(board, names, baseline):
+        of = [_judging(j, board, [(row, pairs)], row.name, caller) for j in llm_judges(board)]
+        asked = [j for j, one in zip(llm_judges(board), of, strict=True) if one.n_calls]
+        found += of + _watching(board, asked, (), caller)
+    return found
+
+
+def _watching(
+    board: Board, judges: Sequence[LLMJudge], pairs: Sequence[Comparison], caller: Caller
+) -> list[Estimate]:
+    """What looking for changes of these judges takes; for what comes after, the run itself has
+    looked by then."""
+    found = drift_estimates(board, judges, pairs, caller)
+    if found:
+        caller.checked |= {checked_key(board, model) for model in by_model(board, judges)}
+    return found
+
+
+def answers_estimate(
     row: Row,
+    model: LanguageModel,
     instructions: Sequence[Instruction],
+    sampling: Sampling,
     caller: Caller,
 ) -> Estimate:
-    requests = open_requests(row, model, instructions, board.settings.sampling)
-    most = model.sampling(board.settings.sampling).max_tokens or 4096
+    """The answers that a model behind a server is still to give."""
+    requests = open_requests(row, model, instructions, sampling)
+    most = model.sampling(sampling).max_tokens or 4096
     replies = [min(tokens, most) for tokens in ANSWER_TOKENS] + [most]
     n_stored = len(requests) - caller.n_uncached(model.spec, requests)
     what = f"{row.name}: answers"
@@ -98,7 +135,7 @@ def _judging(
     work: Sequence[tuple[Row, Sequence[Comparison]]],
     whose: str,
     caller: Caller,
-    anew: bool,
+    anew: bool = False,
 ) -> Estimate:
     left = [
         view

@@ -31,6 +31,7 @@ from judges.registry import (
     packaged_panels,
     read_panel,
     spec_of,
+    wanted_panel,
 )
 from judges.schema import Comparison, Instruction, Message
 from leaderboard.boards.board import Board
@@ -96,18 +97,19 @@ class JudgeLine:
 
 
 # ----------------------------------------------------------------------------------- of one panel
-def panel_lines(file: Path, models: Sequence[str] = ()) -> list[JudgeLine]:
-    """The judges of a panel file, whose models may be left open."""
-    panel = _filled(read_panel(file), models)
+def panel_lines(spec: str | Path, models: Sequence[str] = ()) -> list[JudgeLine]:
+    """The judges of what --panel names, whose models may be left open."""
+    wanted, folder, file = wanted_panel(str(spec))
+    panel = _filled(wanted, models)
     closed = [table for table in panel["judges"] if not SLOT.fullmatch(str(table.get("model")))]
     if len(closed) == len(panel["judges"]):
-        return judge_lines(make_panel(panel, file.parent, file), [TYPICAL], "both")
+        return judge_lines(make_panel(panel, folder, file), [TYPICAL], "both")
     prices = Prices.load()
     lines = []
     for table in panel["judges"]:
         if table in closed:
             own = {key: value for key, value in table.items() if key != "weight"}
-            lines.append(judge_line(make_judge(own, file.parent), [TYPICAL], "both", prices))
+            lines.append(judge_line(make_judge(own, folder), [TYPICAL], "both", prices))
             continue
         slot = str(table["model"])
         need = f"--judge-model {slot.strip('{}')}=MODEL"

@@ -32,12 +32,9 @@ SHOWN = ("rank", "model", "win_rate", "discrete_win_rate", "mean_characters", "j
 """The columns of a table unless others are asked for."""
 
 _HEADERS = {
-    "rank": "rank",
-    "model": "model",
     "win_rate": "win rate",
     "discrete_win_rate": "discrete",
     "mean_characters": "characters",
-    "judged": "judged",
     "tie_group": "group of ties",
     "standard_error": "SE",
     "bounds": "if missing lost / won",
@@ -94,14 +91,17 @@ def _cell(board: Board, record: pd.Series, name: str) -> str:
     return display(record, name)
 
 
-def render(board: Board, rows: pd.DataFrame, columns: Sequence[str], form: Format) -> str:
+def render(
+    board: Board, rows: pd.DataFrame, columns: Sequence[str], form: Format, more: Sequence[str] = ()
+) -> str:
     """The rows as text. CSV and JSON hold fractions in full, the others percent as displayed.
 
-    Raises UserError for a column that there is not.
+    `more` are columns of texts that `rows` has beside those of a board, shown behind them. Raises
+    UserError for a column that there is not.
     """
     if form in DATA:
         return data(row_records(rows, columns), form)
-    chosen = chosen_columns(columns or usual_columns(board), form)
+    chosen = [*chosen_columns(columns or usual_columns(board), form), *more]
     body = [[_cell(board, record, name) for name in chosen] for _, record in rows.iterrows()]
     headers = [_heading(name) for name in chosen]
     guarded = _guarded(board, rows) if "lc_joint" in chosen else []

@@ -102,62 +102,73 @@ class ControlResult:
         return self.outcome == "passed"
 
 
-def run_controls(board: Board, watch: Watch, caller: Caller | None = None) -> list[ControlResult]:
+def run_controls(
+    board: Board, watch: Watch, caller: Caller | None = None, limit: int | None = None
+) -> list[ControlResult]:
     """Judge those of the board's controls that are not judged yet, and say how all fared.
 
-    A board whose verdicts are recorded has none; one whose instructions have no gold answers goes
+    With `limit`, of a trial, on so many instructions only; a later run takes up their verdicts. A
+    board whose verdicts are recorded has none; one whose instructions have no gold answers goes
     without that control.
     """
     if board.is_recorded:
         return []
-    if _unjudged(board) and not (caller is not None and caller.stopped):
+    if _unjudged(board, limit) and not (caller is not None and caller.stopped):
         (board.path / "controls").mkdir(exist_ok=True)
         # Two runs that come here at once take turns; the second finds nothing left to do.
         with FileLock(board.path / "controls" / ".lock"):
-            left = _unjudged(board)
-            work = control_comparisons(board, left)
+            left = _unjudged(board, limit)
+            work = control_comparisons(board, left, limit)
             for row, _ in work:
                 row.write_manifest(_manifest(board, row.name, left[row.name]))
             judge_rows(board, work, watch, caller, "controls")
-            instructions, references = control_items(board), board.settings.references[:1]
+            instructions, references = control_items(board, limit), board.settings.references[:1]
             for row, _ in work:
                 answers = {i.id: left[row.name][i.id] for i in instructions}
                 row.write_summary(summarise(board, row, instructions, answers, references))
     return control_results(board)
 
 
-def control_items(board: Board) -> tuple[Instruction, ...]:
-    """The instructions that controls are judged on: all, or as many as the board says."""
-    return board.first(board.settings.control_items)
+def control_items(board: Board, limit: int | None = None) -> tuple[Instruction, ...]:
+    """The instructions that controls are judged on: all, or as many as the board says; of a trial
+    its `limit` at most, but never fewer than they have been judged on."""
+    items = board.first(board.settings.control_items)
+    if limit is None or limit >= len(items):
+        return items
+    judged = [summary["answers"]["n"] for summary, _ in judged_controls(board).values()]
+    return board.first(min(len(items), max(limit, *judged, 1)))
 
 
 def control_comparisons(
-    board: Board, controls: Mapping[str, Mapping[str, Output]]
+    board: Board, controls: Mapping[str, Mapping[str, Output]], limit: int | None = None
 ) -> list[tuple[Row, list[Comparison]]]:
     """The row of each control and what its judges are shown: its answers beside the first
     reference's."""
-    instructions, references = control_items(board), board.settings.references[:1]
+    instructions, references = control_items(board, limit), board.settings.references[:1]
     return [
         (control_row(board, name), board.comparisons(instructions, outputs, name, references))
         for name, outputs in controls.items()
     ]
 
 
-def unjudged_controls(board: Board) -> list[tuple[Row, list[Comparison]]]:
-    """What is left to be judged of the board's controls; nothing where verdicts are recorded."""
-    return [] if board.is_recorded else control_comparisons(board, _unjudged(board))
+def unjudged_controls(board: Board, limit: int | None = None) -> list[tuple[Row, list[Comparison]]]:
+    """What is left to be judged of the board's controls, as `run_controls` does; nothing where
+    verdicts are recorded."""
+    if board.is_recorded:
+        return []
+    return control_comparisons(board, _unjudged(board, limit), limit)
 
 
-def _unjudged(board: Board) -> dict[str, dict[str, Output]]:
-    """The answers of the controls that can be made, but are not judged on this board yet, or whose
-    verdicts have gaps."""
-    left = {}
+def _unjudged(board: Board, limit: int | None) -> dict[str, dict[str, Output]]:
+    """The answers of the controls that can be made, but are not judged on this board yet, or on too
+    few instructions, or whose verdicts have gaps."""
+    left, n = {}, len(control_items(board, limit))
     for name, control in CONTROLS.items():
         outputs = control_outputs(board, name, control)
         if outputs is None:
             continue
         summary = _summary(board, name, outputs)
-        if summary is None or summary["verdicts"]["n_missing"]:
+        if summary is None or summary["verdicts"]["n_missing"] or summary["answers"]["n"] < n:
             left[name] = outputs
     return left
 
@@ -264,6 +275,9 @@ def describe_controls(board: Board, results: Sequence[ControlResult]) -> str:
         of = [result for result in results if result.column == column]
         line = f"{sum(result.passed for result in of)} of {len(of)} where they belong"
         lines.append(f"controls: {line}" if not lines else f"  by {column}: {line}")
+    judged = [summary["answers"]["n"] for summary, _ in judged_controls(board).values()]
+    if (n := min(judged)) < (wanted := len(control_items(board))):
+        lines[0] += f" (on {n} of {wanted} instructions; a run without --limit judges the others)"
     if missing:
         lines[0] += f" (not judged: {', '.join(missing)})"
     lines += [f"  FAILED {_found(result)}" for result in failed]

@@ -20,7 +20,14 @@ from judges.base import Shown, Verdict
 from judges.calling.caller import Caller
 from judges.errors import UserError
 from leaderboard.boards.board import Board
-from leaderboard.judging.first_day import Item, by_model, finish_first_day, first_day, judged
+from leaderboard.judging.first_day import (
+    Item,
+    by_model,
+    checked_key,
+    finish_first_day,
+    first_day,
+    judged,
+)
 from leaderboard.statistics.repeatability import Change, change
 from leaderboard.watch import Watch
 
@@ -41,6 +48,7 @@ def check_drift(
     model, how far it has changed.
 
     `needed` are the judges that will be asked. A first day that was interrupted is finished first.
+    A model that this Caller has looked at, or whose first day it has made, is not asked again.
     Raises DriftAlarm where a model lies outside of its own first-day repeatability, and where it
     gives a verdict on less than half of the comparisons.
     """
@@ -49,6 +57,8 @@ def check_drift(
     finish_first_day(board, judges_of, caller, watch)
     found = {}
     for model, judges in judges_of.items():
+        if checked_key(board, model) in caller.checked:
+            continue
         names = {judge.name for judge in judges}
         own = [item for item in items if item.judge in names]
         # Those that have been finished just now are of today, and say nothing of a change.
@@ -75,6 +85,7 @@ def check_drift(
         found[model] = changed
         if changed.p_value < LEVEL and changed.today > LEAST:
             raise DriftAlarm(_alarm(board, model, changed))
+        caller.checked.add(checked_key(board, model))
         watch.note(f"{model}: {_told(changed)}")
     return found
 

@@ -108,5 +108,21 @@ def spent(caller: Caller, advice: str = ". The same command with a higher budget
         cost += " (a price is missing, or a server does not tell its tokens)"
     text = f"{caller.n_calls:,} {'call' if caller.n_calls == 1 else 'calls'} to models, {cost}"
     if caller.stopped:
-        text += f"; stopped at the budget{advice}"
+        text += f"; stopped at the budget{_why_stopped(caller)}{advice}"
     return text
+
+
+def _why_stopped(caller: Caller) -> str:
+    """How much of the budget is left, and why it did not do."""
+    budget = caller.budget
+    if not budget.max_usd:
+        return ""
+    left = max(0.0, budget.left_usd)
+    reserved = budget.max_usd - left - budget.spent_usd
+    held = f"{dollars(reserved)} reserved for calls whose cost nobody has told, " * (
+        reserved > 1e-12
+    )
+    return (
+        f" of {dollars(budget.max_usd)}: {dollars(budget.spent_usd)} paid, {held}{dollars(left)} "
+        "left, which the next call could have cost"
+    )

@@ -98,7 +98,8 @@ def first_day(board: Board) -> tuple[list[Item], Pairs]:
             outputs = row.outputs(allow_torn=True)
             answered = [i for i in board.instructions if i.id in outputs]
             for pair in board.comparisons(answered, outputs, name):
-                if digests.get((name, pair.id)) == pair.digest:
+                was = digests.get((name, pair.id))
+                if was is not None and was == pair.digest:
                     pairs[name, pair.id] = pair
     return items, pairs
 
@@ -110,6 +111,19 @@ def by_model(board: Board, judges: Iterable[object]) -> dict[str, list[LLMJudge]
         if board.settings.drift and isinstance(judge, LLMJudge) and judge.spec.is_remote:
             found.setdefault(judge.spec.spec, []).append(judge)
     return found
+
+
+def checked_key(board: Board, model: str) -> str:
+    """What stands in `Caller.checked` for a model that has been looked at on this board: once a
+    command is enough."""
+    return f"drift {board.path} {model}"
+
+
+def unfinished_judges(board: Board, rows: Iterable[Row]) -> set[str]:
+    """The judges whose first day is on one of these rows, and was interrupted."""
+    names = {row.name for row in rows}
+    items, pairs = first_day(board)
+    return {i.judge for i in items if i.n_left and i.row in names and i.pair in pairs}
 
 
 def judged(
@@ -152,6 +166,7 @@ def keep_first_day(
             begun = _to_begin(board, row, judges, comparisons)
             for model, new in begun.items():
                 n = len(new)
+                caller.checked.add(checked_key(board, model))
                 watch.note(f"{model}: judging {n} verdicts {REPEATS} times more, as a first day")
             kept = [item for item in items if item.pair in pairs]
             _write(board, [*kept, *(item for new in begun.values() for item in new)])
@@ -279,16 +294,17 @@ def requests_to_come(
     board: Board,
     judges: Iterable[LLMJudge],
     comparisons: Sequence[Comparison],
-    *,
-    is_first: bool = True,
+    caller: Caller,
 ) -> dict[str, tuple[LLMJudge, list[Request]]]:
     """By model, what watching it will ask for a row with these comparisons, none of it from a cache,
-    and one of its judges. `is_first` False: another row before this one has made the first day."""
+    and one of its judges."""
     items, pairs = first_day(board)
     n = board.settings.drift
     is_enough = len(comparisons) >= min(n, len(board.comparison_ids(board.instructions)))
     found = {}
     for model, own in by_model(board, judges).items():
+        if checked_key(board, model) in caller.checked:
+            continue
         judge, names = own[0], {judge.name: judge for judge in own}
         kept = [item for item in items if item.judge in names and item.pair in pairs]
         shown = [
@@ -296,11 +312,11 @@ def requests_to_come(
             for item in kept
             for _ in range(item.n_left or 1)
         ]
-        if not kept and (is_enough or not is_first):
+        if not kept and is_enough:
             views = presentations(
                 judge, comparisons[:n], board.settings.orders, board.settings.seed
             )
-            shown = (REPEATS if is_first else 1) * [(judge, view) for view in views]
+            shown = REPEATS * [(judge, view) for view in views]
         requests = [request for of, view in shown for request in of.asked_about(view)]
         if requests:
             found[model] = judge, requests

@@ -30,7 +30,7 @@ def open_caller(
     `batch` by their providers' batch services; `watch` is told how far those are."""
     budgets = [cost for cost in (max_cost, board.settings.max_cost_usd) if cost is not None]
     most = min(budgets, default=None)
-    return Caller.default(max_cost_usd=most, batch=batch, tell=watch.note)
+    return Caller.default(max_cost_usd=most, batch=batch, tell=watch.note, show=watch.waiting)
 
 
 def hand_over(

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from judges.asking.llm_judge import LLMJudge
-from judges.backends.spec import ModelSpec
+from judges.backends.spec import REMOTE, ModelSpec
 from judges.base import Judge, Shown, presentations
 from judges.calling.budget import BudgetGate
 from judges.calling.caller import Caller, Task
@@ -24,7 +24,7 @@ from leaderboard.answers.models import refuse_to_send
 from leaderboard.boards.board import Board
 from leaderboard.judging.controls import NULL_ANSWER, control_items
 from leaderboard.judging.estimate import Estimate, dollars, estimate, in_dollars, total
-from leaderboard.judging.first_day import requests_to_come
+from leaderboard.judging.first_day import first_day, requests_to_come, unfinished_judges
 from leaderboard.judging.judging import held_verdicts, outstanding, results_folder
 from leaderboard.judging.trial import TRIES, Trial, note_facts, try_judge
 from leaderboard.rows.results import Row
@@ -53,6 +53,7 @@ def check_before_answers(
     if is_judged:
         check_rewards(board.panel.judges)
     check_reach(judges, caller, board)
+    _check_drift_budget(board, judges, caller, watch)
     if model.is_remote:
         caller.remote(model)
         _check_price(model, caller)
@@ -74,12 +75,14 @@ def check_needed_judges(
     watched: Sequence[Comparison] | None = None,
 ) -> list[LLMJudge]:
     """Check the judges that have something left to judge in these rows, unless all replies are in
-    the cache; and tell what the calls will cost. Gives these judges.
+    the cache; and tell what the calls will cost. Gives these judges, and those whose first day on
+    these rows was interrupted.
 
     `watched` are the comparisons before which it will be looked whether a judge has changed, and of
     which a first day will be kept; None: it has been looked already.
     """
     judges = llm_judges(board)
+    begun = set() if watched is None else unfinished_judges(board, [row for row, _ in work])
     rewards = [judge for judge in board.panel.judges if isinstance(judge, RewardModel)]
     if not judges and not rewards:
         return []
@@ -101,7 +104,7 @@ def check_needed_judges(
         ]
         requests = [request for view in left for request in judge.asked_about(view)]
         n_left = caller.n_uncached(judge.spec, requests) if judge.spec.is_remote else len(requests)
-        if n_left:
+        if n_left or judge.name in begun:
             needed.append(judge)
         if n_left and judge.spec.is_remote:
             n_stored = len(requests) - n_left
@@ -111,6 +114,7 @@ def check_needed_judges(
             )
     check_reach(needed, caller, board)
     if watched is not None:
+        _check_drift_budget(board, needed, caller, watch)
         costs += drift_estimates(board, needed, watched, caller)
     if costs:
         n_calls = sum(of.n_calls for of in costs)
@@ -130,16 +134,40 @@ def drift_estimates(
     judges: Sequence[LLMJudge],
     comparisons: Sequence[Comparison],
     caller: Caller,
-    *,
-    is_first: bool = True,
 ) -> list[Estimate]:
     """What watching the models behind servers asks them beside: `requests_to_come` of a row."""
-    found = requests_to_come(board, judges, comparisons, is_first=is_first)
+    found = requests_to_come(board, judges, comparisons, caller)
     prices = caller.price_table
     return [
         estimate(f"drift: {model}", judge.spec, requests, judge.reply_tokens, prices)
         for model, (judge, requests) in found.items()
     ]
+
+
+def _check_drift_budget(
+    board: Board, judges: Sequence[LLMJudge], caller: Caller, watch: Watch
+) -> None:
+    """Raises UserError where what is left of the budget cannot even pay for the look at whether the
+    judges have changed, which no later run has anything of; notes where it may not."""
+    most = caller.budget.max_usd
+    if most is None or any(item.n_left for item in first_day(board)[0]):
+        return  # what is paid for an interrupted first day is kept
+    cost = total(drift_estimates(board, judges, (), caller))
+    if cost is None or cost[1] <= (left := max(0.0, caller.budget.left_usd)):
+        return
+    text = (
+        f"before a row on board {board.name} is judged, {board.settings.drift} old comparisons are "
+        f"judged once more, to see whether a judge has changed: that costs {dollars(cost[0])} – "
+        f"{dollars(cost[1])} – {dollars(cost[2])} (low, expected, high), and {dollars(left)} is "
+        f"left of the budget of {dollars(most)}"
+    )
+    if cost[0] <= left:
+        watch.note(f"{text}: it may be used up before the row")
+        return
+    raise UserError(
+        f"{text}. Nothing is asked, as the row would not be reached: give a --max-cost (or "
+        f"max_cost_usd) above {dollars(cost[2])}, or set drift = 0 in {board.path / 'board.toml'}"
+    )
 
 
 def check_disk(board: Board) -> None:
@@ -155,7 +183,7 @@ def check_judge(board: Board, judge: LLMJudge, caller: Caller, watch: Watch) -> 
     """Ask a judge behind a server one question of the board's own, once for every Caller: as
     `try_judge`, and the complaints name the line of panel.toml."""
     if not judge.spec.is_remote:
-        _check_local(board, judge)
+        check_local([judge], board)
         return True
     trial = Trial(
         probe(board, judge),
@@ -187,19 +215,24 @@ def probe(board: Board, judge: LLMJudge) -> list[Shown]:
     return [presentations(judge, [pair], orders, seed)[0] for pair in pairs]
 
 
-def _check_local(board: Board, judge: LLMJudge) -> None:
-    """A model in this process: its files are there, and are those that the board was made with."""
-    if judge.spec.provider == "fake":
-        return
+def check_local(judges: Iterable[Judge], board: Board | None = None) -> None:
+    """Raises UserError where a language model in this process is not there, or is not the one that
+    the panel, by default no board's, is bound to."""
     from judges.backends.checkpoint import find_checkpoint, pin_of
 
-    checkpoint = find_checkpoint(judge.spec.name, adapter=judge.args.get("adapter"))
-    if judge.weights not in (None, pin_of(checkpoint.fingerprint())):
-        raise UserError(
-            f"judge {judge.name}: {judge.model} is another model than board {board.name} was made "
-            "with, in its weights, adapter, config or tokenizer. Put the right one there, or "
-            f"make a board with this one: leaderboard rejudge {board.name}"
-        )
+    named, advice = "the panel names", ""
+    if board is not None:
+        named = f"board {board.name} was made with"
+        advice = f", or make a board with this one: leaderboard rejudge {board.name}"
+    for judge in judges:
+        if not isinstance(judge, LLMJudge) or judge.spec.provider in (*REMOTE, "fake"):
+            continue
+        checkpoint = find_checkpoint(judge.spec.name, adapter=judge.args.get("adapter"))
+        if judge.weights not in (None, pin_of(checkpoint.fingerprint())):
+            raise UserError(
+                f"judge {judge.name}: {judge.model} is another model than {named}, in its weights, "
+                f"adapter, config or tokenizer. Put the right one there{advice}"
+            )
 
 
 def check_rewards(judges: Iterable[Judge]) -> None:

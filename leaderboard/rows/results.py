@@ -167,23 +167,53 @@ class Row:
         path = self.path / "manifest.json"
         if not path.is_file():
             return None
-        return validated(Manifest, _read_json(path), str(path))
+        with self._way_out(path):
+            return validated(Manifest, _read_json(path), str(path))
 
     def write_manifest(self, manifest: Manifest) -> None:
         write_json(self.path / "manifest.json", asdict(manifest))
 
     def outputs(self, *, allow_torn: bool = False) -> dict[str, Output]:
-        return read_outputs(self.outputs_file, allow_torn=allow_torn)
+        with self._way_out(self.outputs_file):
+            return read_outputs(self.outputs_file, allow_torn=allow_torn)
 
     def annotations(self) -> list[Annotation]:
-        return read_annotations(self.annotations_file)
+        with self._way_out(self.annotations_file):
+            return read_annotations(self.annotations_file)
 
     def summary(self) -> dict[str, Any] | None:
         if not self.summary_file.is_file():
             return None
-        summary = _read_json(self.summary_file)
-        validated(_Stored, summary, str(self.summary_file))
+        with self._way_out(self.summary_file):
+            summary = _read_json(self.summary_file)
+            validated(_Stored, summary, str(self.summary_file))
         return summary
+
+    @contextmanager
+    def _way_out(self, file: Path) -> Iterator[None]:
+        """Adds to a complaint about a file what to delete and which command makes it anew."""
+        try:
+            yield
+        except UserError as error:
+            if not file.is_file():
+                raise
+            raise UserError(f"{error}. {self._advice(file)}") from None
+
+    def _advice(self, file: Path) -> str:
+        folder = self.path.parent
+        if folder.name == "controls":
+            of, what, command = folder.parent, self.path, "board check {board}"
+        elif folder.name == "head_to_head":
+            pair = self.name.replace("--vs--", " ")
+            of, what, command = folder.parent, self.path, f"compare {{board}} {pair} --direct"
+        elif file == self.outputs_file:
+            return "Delete that line, and give the eval that made the answers once more"
+        elif file.name == "manifest.json":
+            return f"Delete {file}, and give the eval that made the answers once more, --overwrite"
+        else:
+            of, what, command = folder, file, f"eval {self.name} --only judge --board {{board}}"
+        where = "" if of.parent == Path("results") else f" --results {of.parent}"
+        return f"Delete {what}, and run: leaderboard {command.format(board=of.name)}{where}"
 
     def is_complete(self) -> bool:
         """Whether the row is judged on every instruction of the board."""
@@ -208,11 +238,9 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not valid JSON ({error}); delete it and run again") from None
+        raise UserError(f"{path}: not valid JSON ({error})") from None
     if not isinstance(value, dict) or value.get("schema_version") != SCHEMA_VERSION:
-        raise UserError(
-            f"{path}: no JSON object of schema_version {SCHEMA_VERSION}; delete it and run again"
-        )
+        raise UserError(f"{path}: no JSON object of schema_version {SCHEMA_VERSION}")
     return value
 
 

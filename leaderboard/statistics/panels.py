@@ -101,7 +101,7 @@ class LeftOut:
 class GoldFigures:
     """A judge against gold labels, as LLMBar counts, all in [0, 1].
 
-    A missing verdict is wrong, and a tie is; `positional_agreement` is the share of pairs with the
+    A missing verdict is wrong, and so is a tie where gold is none; `positional_agreement` is the share of pairs with the
     same verdict in both orders, where missing in both is the same.
     Source: Zeng et al. (2024), arXiv 2310.07641.
     """
@@ -117,10 +117,11 @@ class GoldFigures:
         return (self.accuracy_original + self.accuracy_swapped) / 2
 
 
-def hard(preferences: ArrayLike) -> Floats:
-    """Each preference as a choice: 0, 0.5 for a tie, 1, or nan."""
+def hard(preferences: ArrayLike, tie_zone: float = ROUNDING) -> Floats:
+    """Each preference as a choice: 0, 0.5 for a tie (within `tie_zone` of it), 1, or nan."""
     soft = _votes(preferences)
-    chosen: Floats = np.where(np.abs(soft - 0.5) <= ROUNDING, 0.5, np.sign(soft - 0.5) / 2 + 0.5)
+    side = np.sign(soft - 0.5) / 2 + 0.5
+    chosen: Floats = np.where(np.abs(soft - 0.5) <= max(tie_zone, ROUNDING), 0.5, side)
     return chosen
 
 
@@ -265,11 +266,11 @@ def left_out(full: ArrayLike, without: ArrayLike) -> LeftOut:
 
 
 def gold_figures(original: ArrayLike, swapped: ArrayLike, gold: ArrayLike) -> GoldFigures:
-    """One judge's preferences in either order against gold labels, 0 or 1; all of shape (n,)."""
-    one, two, right = hard(original), hard(swapped), hard(gold)
+    """One judge's preferences in either order against gold labels, 0, 0.5 or 1; all of shape (n,)."""
+    one, two, right = hard(original), hard(swapped), _votes(gold)
     _clusters(None, one, two, right)
-    if not len(right) or not np.isin(right, (0.0, 1.0)).all():
-        raise ValueError("gold labels must be 0 or 1, at least one of them")
+    if not len(right) or not np.isin(right, (0.0, 0.5, 1.0)).all():
+        raise ValueError("gold labels must be 0, 0.5 or 1, at least one of them")
     same = (one == two) | (np.isnan(one) & np.isnan(two))
     return GoldFigures(
         accuracy_original=float((one == right).mean()),

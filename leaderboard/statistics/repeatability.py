@@ -1,4 +1,4 @@
-"""Has a judge changed? New verdicts on old comparisons, against how well it repeated itself.
+"""How well a judge repeats itself; and has it changed? New verdicts on old comparisons.
 
 Each comparison has k verdicts of the first day and one of today. If the judge is still the same,
 any of the k + 1 might have been today's. The statistic is the sum, over the comparisons, of how far
@@ -13,7 +13,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from leaderboard.statistics.class_tables import TIE_ZONE, as_classes, class_counts
+from leaderboard.statistics.estimates import Figure, mean_of
 
 Floats = NDArray[np.float64]
 N_DRAWS = 20_000
@@ -31,6 +34,39 @@ class Change:
     """The same of a first day's verdict from the mean of the first day's others."""
     p_value: float
     """How often as great a distance would be seen if nothing had changed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repeatability:
+    """How often a judge says the same again of the same item, over items with two verdicts or more:
+    `same` of two verdicts, as a mean over the item's pairs, and `unanimous` of all of them."""
+
+    same: Figure
+    unanimous: Figure
+    n: int
+
+
+def repeatability(
+    verdicts: ArrayLike, tie_zone: float = TIE_ZONE, level: float = 0.95
+) -> Repeatability:
+    """Of verdicts of shape (items, repeats), in [0, 1] and nan where missing, read as classes.
+
+    Raises ValueError for other numbers and shapes.
+    """
+    classes = as_classes(verdicts, tie_zone)
+    if classes.ndim != 2:
+        raise ValueError(f"verdicts must be (items, repeats), not {classes.shape}")
+    counts = class_counts(classes)
+    n = counts.sum(axis=1)
+    counts, n = counts[n > 1], n[n > 1]
+    same = (counts * (counts - 1)).sum(axis=1) / (n * (n - 1))
+    unanimous = (counts.max(axis=1) == n).astype(np.float64)
+    once = "no item has two verdicts"
+    return Repeatability(
+        same=mean_of(same, level=level, without=once),
+        unanimous=mean_of(unanimous, level=level, without=once),
+        n=len(n),
+    )
 
 
 def change(first: Floats, new: Floats, seed: int = 0) -> Change | None:

@@ -124,15 +124,30 @@ def influence_interval(
     Source: Wilson (1927), Journal of the American Statistical Association 22; r and e are ours.
     """
     checked = _checked(influence, -np.inf, np.inf)
+    error, variance = _standard_error(checked), float(checked.var())
+    return _spread_interval(value, error, variance, checked.size, n_others, level)
+
+
+def spread_interval(
+    value: float, standard_error: float, n: int, n_others: int, level: float = 0.95
+) -> Interval:
+    """The interval of `influence_interval` for n > 1 instructions, where their influences are known
+    by the standard error alone."""
+    variance = standard_error**2 * (n - 1)
+    return _spread_interval(value, standard_error, variance, n, n_others, level)
+
+
+def _spread_interval(
+    value: float, standard_error: float, variance: float, n: int, n_others: int, level: float
+) -> Interval:
     if not 0 <= value <= 1:
         raise ValueError(f"the value is {value}, not in [0, 1]")
-    n = checked.size
     largest, unseen = value * (1 - value), 10 / (n * (10 + n_others))
-    ratio = (float(checked.var()) + unseen) / (largest + unseen)
+    ratio = (variance + unseen) / (largest + unseen)
     low, high = _wilson_ends(value - 0.5, ratio, n, level)
     return Interval(
         value=value,
-        standard_error=_standard_error(checked),
+        standard_error=standard_error,
         low=min(max(0.5 + low, 0.0), value),
         high=max(min(0.5 + high, 1.0), value),
         n=n,

@@ -1,0 +1,162 @@
+"""The scatter plot of two scores: intervals, the pairs that swap, and the models far apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from judges.reading import printable
+from leaderboard.statistics.rank_correlation import Floats
+from leaderboard.validity.correlate import Correlation, Separated
+from leaderboard.validity.scores import Side
+
+Z = 1.959964
+MANY = 12
+"""More swaps than these are drawn thin."""
+_LINES: dict[Separated, tuple[str, str, str]] = {
+    "both": ("#D55E00", "-", "both tell them apart"),
+    "A": ("#CC79A7", "--", "only A tells them apart"),
+    "B": ("#E69F00", "-.", "only B tells them apart"),
+    "neither": ("#777777", ":", "neither tells them apart"),
+    "not known": ("#777777", "-", "no standard errors"),
+}
+"""Colour, dashes and words of a swap; the colours are Okabe and Ito's, told apart without red or
+green."""
+_BLUE = "#0072B2"
+
+
+def draw(found: Correlation, files: Sequence[Path]) -> None:
+    """The plot, in the format of each file's name; the same file from the same scores."""
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context({"svg.hashsalt": "correlate", "font.size": 10, "svg.fonttype": "path"}):
+        figure = Figure(figsize=(7.4, 6.6), layout="constrained", facecolor="white")
+        canvas: Any = FigureCanvasAgg(figure)
+        axis = figure.subplots()
+        _plot(axis, found)
+        canvas.draw()  # where the points are is known only then
+        _name(axis, canvas.get_renderer(), found)
+        for file in files:
+            of_day = {"Date": None} if file.suffix == ".svg" else None
+            figure.savefig(file, dpi=150, metadata=of_day)
+
+
+def _plot(axis: Any, found: Correlation) -> None:
+    x, x_error = _scale(found.pair.b)
+    y, y_error = _scale(found.pair.a)
+    place = {model: n for n, model in enumerate(found.pair.models)}
+    thin = len(found.swaps) > MANY
+    shown = set()
+    for swap in found.swaps:
+        i, j = place[swap.better_by_a], place[swap.better_by_b]
+        colour, dashes, said = _LINES[swap.separated_by]
+        axis.plot(
+            [x[i], x[j]],
+            [y[i], y[j]],
+            color=colour,
+            linestyle=dashes,
+            linewidth=0.7 if thin else 1.8,
+            alpha=0.5 if thin else 1,
+            zorder=1,
+            label=None if said in shown else f"swapped: {said}",
+        )
+        shown.add(said)
+    axis.errorbar(
+        x,
+        y,
+        xerr=None if x_error is None else Z * x_error,
+        yerr=None if y_error is None else Z * y_error,
+        fmt="none",
+        ecolor="#9BBFD8",
+        elinewidth=1.1,
+        zorder=2,
+    )
+    is_out = np.array([model in found.removed for model in found.pair.models])
+    out = "left out" if found.is_named else "far apart from the others"
+    axis.scatter(x[~is_out], y[~is_out], s=34, color=_BLUE, zorder=3, label="model")
+    if is_out.any():
+        axis.scatter(
+            x[is_out], y[is_out], s=40, marker="s", facecolor="white", edgecolor=_BLUE,
+            linewidth=1.6, zorder=3, label=out,
+        )  # fmt: skip
+    axis.set_xlabel(_axis(found.pair.b, "B, the reference"))
+    axis.set_ylabel(_axis(found.pair.a, "A"))
+    axis.set_title(_title(found), fontsize=11, loc="left")
+    axis.grid(linewidth=0.4, color="#DDDDDD")
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.margins(0.1)
+    axis.figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+
+
+def _title(found: Correlation) -> str:
+    """What is seen, in two lines."""
+    lines = []
+    figures = [(found.whole, "models")]
+    if found.rest is not None:
+        out = "those left out" if found.is_named else "those far apart"
+        figures.append((found.rest, f"without {out}"))
+    for one, which in figures:
+        if one.coefficients is not None:
+            low, high = one.intervals[one.source]
+            lines.append(
+                f"Spearman {one.coefficients.spearman:.3f} [{low:.2f}, {high:.2f}], "
+                f"{len(one.models)} {which}"
+            )
+    swaps = len(found.swaps)
+    lines[0] += f"; {swaps} of {found.whole.accuracy.n_pairs} pairs swap"
+    return "\n".join(lines)
+
+
+def _axis(side: Side, which: str) -> str:
+    label = _plain(side.label) + (", %" if side.preferences is not None else "")
+    return f"{label} ({which})" + (" ± 1.96 standard errors" if side.errors is not None else "")
+
+
+def _scale(side: Side) -> tuple[Floats, Floats | None]:
+    """Values and standard errors as they are shown: win rates in percent."""
+    scale = 1 if side.preferences is None else 100
+    errors = None if side.errors is None else np.nan_to_num(side.errors) * scale
+    return side.values * scale, errors
+
+
+def _plain(text: str) -> str:
+    """A stranger's text that Matplotlib takes for no formula."""
+    return printable(text).replace("$", r"\$")
+
+
+def _name(axis: Any, renderer: Any, found: Correlation) -> None:
+    """The models' names where there is room for them: those in swaps and far apart first."""
+    from matplotlib.transforms import Bbox
+
+    x, _ = _scale(found.pair.b)
+    y, _ = _scale(found.pair.a)
+    points = axis.transData.transform(np.column_stack([x, y]))
+    taken = [Bbox.from_extents(px - 5, py - 5, px + 5, py + 5) for px, py in points]
+    swapped = {name for swap in found.swaps for name in (swap.better_by_a, swap.better_by_b)}
+    names = found.pair.models
+    told = [(name not in found.removed, name not in swapped) for name in names]
+    order = sorted(range(len(names)), key=lambda n: told[n])
+    frame = axis.get_window_extent()
+    for n in order:
+        for dx, dy, across, up in (
+            (7, 5, "left", "bottom"), (-7, 5, "right", "bottom"), (7, -5, "left", "top"),
+            (-7, -5, "right", "top"), (0, 9, "center", "bottom"), (0, -9, "center", "top"),
+            (16, 14, "left", "bottom"), (-16, 14, "right", "bottom"), (16, -14, "left", "top"),
+            (-16, -14, "right", "top"),
+        ):  # fmt: skip
+            label = axis.annotate(
+                _plain(names[n])[:32], (x[n], y[n]), (dx, dy), textcoords="offset points",
+                ha=across, va=up, fontsize=8, color="#333333", zorder=4,
+            )  # fmt: skip
+            box = label.get_window_extent(renderer)
+            is_inside = frame.contains(box.x0, box.y0) and frame.contains(box.x1, box.y1)
+            if is_inside and not any(box.overlaps(other) for other in taken):
+                taken.append(box)
+                break
+            label.remove()
