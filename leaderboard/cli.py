@@ -47,6 +47,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
             "leaderboard.commands.annotate:Annotate",
             "have pairs of answers judged, to train on",
         ),
+        "agree": ("leaderboard.commands.agree:Agree", "can a judge stand in for people?"),
         "correlate": ("leaderboard.commands.correlate:Correlate", "are two rankings alike?"),
         "plan": ("leaderboard.commands.plan:PlanBoard", "which differences can a board show?"),
     },
@@ -93,7 +94,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal may know ASCII only
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # to be ended is to be interrupted
+        signal.signal(
+            signal.SIGTERM, signal.default_int_handler
+        )  # to be ended is to be interrupted
     args = list(sys.argv[1:] if argv is None else argv)
     words = 2 if " ".join(args[:2]) in COMMANDS else 1
     name = " ".join(args[:words])

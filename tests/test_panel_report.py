@@ -30,6 +30,7 @@ from leaderboard.rows.standings import standings
 from leaderboard.rows.summary import both_orders, summarise
 from leaderboard.site.methods import methods_paragraph
 from leaderboard.site.report import board_report
+from leaderboard.statistics.dawid_skene import dawid_skene
 from leaderboard.statistics.panels import effective_votes, flips
 
 N = 60
@@ -153,6 +154,22 @@ def test_effective_votes_and_agreement_are_from_all_votes(board, report):
         assert pair.correlation.value == pytest.approx(wide[one].corr(wide[two]))
 
 
+def test_weights_learnt_from_the_votes_are_shown_and_not_used(board, report):
+    stored = votes_of(board)
+    stored["vote"] = (stored["original"] + stored["swapped"]) / 2
+    wide = stored.pivot_table(index=["row", "comparison"], columns="judge", values="vote")
+    expected = dawid_skene(wide.to_numpy())
+    assert report.learnt.weights == pytest.approx(expected.weights)
+    title, _, body = panel_tables(report)[-1]
+    assert "not used" in title
+    assert [row[0] for row in body] == list(JUDGES)
+    assert [row[-1] for row in body] == [f"{100 * w:.1f}" for w in expected.weights]
+    assert any("of 3 votes" in line for line in panel_notes(report))
+    one_sided = replace(report.learnt, path=np.array([[0.1, 0.1, 0.8]]))
+    notes = panel_notes(replace(report, learnt=one_sided))
+    assert any(line.startswith("c would have 80 % of the weight") for line in notes)
+
+
 def test_the_ranking_without_a_judge(board, report):
     """Without c, which dislikes it, the row `fair` passes the reference."""
     rates = {row: {j.name: j.rates[row].value for j in report.judges} for row in ROWS}
@@ -231,7 +248,7 @@ def test_the_text_says_what_the_judges_are_worth(leaderboard, results, report):
     cells = grid(show(leaderboard, results, "--format", "markdown", "--models", "weak"))
     assert [row[0] for row in cells[1:3]] == ["weak", "judge"]
     latex = show(leaderboard, results, "--format", "latex")
-    assert latex.count("\\begin{tabular}") == 3
+    assert latex.count("\\begin{tabular}") == 4
     assert not [line for line in latex.splitlines() if " %" in line.replace("\\%", "")]
 
 
@@ -284,7 +301,7 @@ def test_the_report_has_a_section_of_judges(board):
     section = html.partition('aria-labelledby="judges"')[2].partition("</section>")[0]
     assert "effective votes:" in section
     assert "without c: base 2 → 3, fair 3 → 2" in section
-    assert section.count("<table") == 3
+    assert section.count("<table") == 4
     assert '<a href="#judges">' in html
 
 

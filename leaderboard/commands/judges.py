@@ -15,6 +15,7 @@ from judges.reading import printable
 from judges.registry import wanted_panel
 from leaderboard.boards.board import Board, load_board
 from leaderboard.commands.flags import shown
+from leaderboard.display.judge_agreement import with_agreement
 from leaderboard.display.judge_table import (
     JudgeLine,
     board_lines,
@@ -45,7 +46,7 @@ class Judges:
     format: Annotated[Format, shown("table|markdown|csv|json|latex")] = "table"
     """CSV and JSON leave empty what is not known."""
     results: Annotated[Path, shown("FOLDER")] = Path("results")
-    """The folder that the boards lie in."""
+    """The folder that the boards lie in, and the reports of `agree` in agreement/."""
 
     def run(self) -> int:
         if self.panel and self.board:
@@ -57,19 +58,20 @@ class Judges:
             return 0
         if self.board:
             board = load_board(self.board, self.results)
-            lines, is_one = board_lines(board), board.panel.assign == "one"
+            lines, assign = board_lines(board), board.panel.assign
             of = f"as long as the references of {self.board}"
             on_top = _on_top(board)
         else:
             assert self.panel is not None
             lines = panel_lines(self.panel, self.judge_model)
-            is_one = wanted_panel(self.panel)[0].get("assign") == "one"
+            assign = wanted_panel(self.panel)[0].get("assign", "all")
             on_top = "a board's controls and its checks for drift come on top"
             of = "of 240 characters asked and 1,800 answered, in both orders"
+        lines = with_agreement(lines, self.results)
         if self.format in DATA:
             print(data([line_record(line) for line in lines], self.format))
         else:
-            price = together(lines, "one" if is_one else "all")
+            price = together(lines, assign)
             print(describe(lines, self.format, of, price, on_top))
         return 0
 

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from judges.asking.llm_judge import LLMJudge
 from judges.backends.spec import DEFAULT_URLS, ModelSpec
-from judges.base import Judge, Orders, Shown
+from judges.base import Judge, Orders, Shown, judge_digest
 from judges.calling.prices import Prices
 from judges.errors import UserError
 from judges.kinds.recorded import Recorded
@@ -91,7 +91,9 @@ class JudgeLine:
     is_alias: bool | None = None
     """Whether the provider may put another model behind the name."""
     agreement: float | None = None
-    """With people, where it has been measured."""
+    """With people, by the report of `agree` that has most pairs; None where there is none."""
+    digest: str = ""
+    """Of the judge's identity; empty where its model is left open."""
     host: str = ""
     """Where a provider's model is served, if not by the provider: its facts are not known then."""
 
@@ -154,7 +156,12 @@ def judge_line(
     if spec is None:
         needs, missing = _needs_of_program(judge)
         return JudgeLine(
-            judge=judge.name, kind=kind, needs=needs, missing=missing, usd_per_1000=0.0
+            judge=judge.name,
+            kind=kind,
+            needs=needs,
+            missing=missing,
+            usd_per_1000=0.0,
+            digest=judge_digest(judge),
         )
     needs, missing = needs_of_model(spec)
     facts = prices.facts(spec)
@@ -169,6 +176,7 @@ def judge_line(
         context=facts.context,
         shutdown=facts.shutdown,
         is_alias=facts.is_alias,
+        digest=judge_digest(judge),
         host=_other_host(spec),
     )
 
@@ -182,11 +190,13 @@ def _other_host(spec: ModelSpec) -> str:
 
 
 def together(lines: Sequence[JudgeLine], assign: Assign) -> float | None:
-    """USD for 1,000 comparisons by the panel; None where one of the prices is not known."""
+    """USD for 1,000 comparisons by the panel; None where one of the prices is not known. Where some
+    judges are drawn for an item, it is the mean over the draws."""
     known = [line.usd_per_1000 for line in lines if line.usd_per_1000 is not None]
     if len(known) < len(lines):
         return None
-    return sum(known) / (len(known) if assign == "one" else 1)
+    drawn = {"all": len(known), "one": 1}.get(str(assign), assign)
+    return sum(known) * int(drawn) / len(known)
 
 
 def _filled(panel: Mapping[str, Any], models: Sequence[str]) -> dict[str, Any]:

@@ -20,6 +20,8 @@ from leaderboard.rows.results import Row
 from leaderboard.rows.self_judging import excluded
 from leaderboard.rows.standings import Standings
 from leaderboard.rows.summary import RATE_COLUMNS, both_orders, row_items
+from leaderboard.statistics.dawid_skene import MIN_JUDGES, DawidSkene, dawid_skene
+from leaderboard.statistics.estimates import Undefined
 from leaderboard.statistics.panels import (
     Agreement,
     EffectiveVotes,
@@ -67,6 +69,9 @@ class PanelReport:
     """Of two judges, the mean over all pairs of them."""
     effective: EffectiveVotes | None
     """None for a single judge."""
+    learnt: DawidSkene | Undefined | None
+    """How reliable the votes alone make the judges; None for fewer than three, and where
+    one is drawn for each item, as no two vote on the same."""
     is_drawn: bool
     """Whether one judge judges an item, drawn for each instruction."""
 
@@ -95,6 +100,7 @@ def panel_report(board: Board, table: Standings) -> PanelReport:
     full = _values(ranked, panel)
     votes, clusters = _votes(rows, names)
     several, weights = len(names) > 1, board.panel.weights or None
+    is_drawn = board.panel.is_drawn
     judges = []
     for judge in names:
         without = ranks_without = None
@@ -122,7 +128,8 @@ def panel_report(board: Board, table: Standings) -> PanelReport:
         },
         agreement=panel_agreement(votes, clusters) if several else None,
         effective=effective_votes(votes, clusters, weights=weights) if several else None,
-        is_drawn=board.panel.assign == "one",
+        learnt=dawid_skene(votes) if len(names) >= MIN_JUDGES and not is_drawn else None,
+        is_drawn=is_drawn,
     )
 
 

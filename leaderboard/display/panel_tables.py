@@ -11,6 +11,8 @@ from judges.reading import printable
 from leaderboard.boards.board import Board
 from leaderboard.display.panel_report import JudgeFigures, PanelReport
 from leaderboard.display.table import Format, Records, caption, emit, tex
+from leaderboard.statistics.dawid_skene import DawidSkene
+from leaderboard.statistics.estimates import Undefined
 from leaderboard.statistics.uncertainty import Interval
 from leaderboard.statistics.winrate import WinRate
 
@@ -48,7 +50,20 @@ def panel_tables(report: PanelReport, models: Sequence[str] = ()) -> list[Cells]
     ]
     if report.agreement is not None:
         tables.append(_long_agreement(report) if is_long else _agreement_cells(report, names))
+    if isinstance(report.learnt, DawidSkene):
+        tables.append(_learnt_weights(report.learnt, names))
     return tables
+
+
+def _learnt_weights(found: DawidSkene, names: Sequence[str]) -> Cells:
+    """The path of the weights, from what the mean of the votes says of the judges to the end."""
+    steps = sorted({0, len(found.path) // 4, len(found.path) // 2, len(found.path) - 1})
+    headers = ["judge", *(f"step {step + 1}" for step in steps)]
+    body = [
+        [name, *(f"{100 * found.path[step][at]:.1f}" for step in steps)]
+        for at, name in enumerate(names)
+    ]
+    return "weights (%) that Dawid and Skene's model would give; they are not used", headers, body
 
 
 def _long_rates(report: PanelReport, model: str) -> list[list[str]]:
@@ -128,12 +143,33 @@ def panel_notes(report: PanelReport) -> list[str]:
         for k in found.constant:
             name = report.judges[k].name
             lines.append(f"{name}'s vote is the same everywhere: it adds nothing")
+    lines += _of_learnt(report)
     moves = [_moves(report, judge) for judge in report.judges if judge.without is not None]
     lines += [line for line in moves if line]
     if moves and not any(moves):
         lines.append("no rank changes without any one judge")
     if any("*" in line for line in moves):
         lines.append("* outside of the rank interval of the whole panel")
+    return lines
+
+
+def _of_learnt(report: PanelReport) -> list[str]:
+    """What weights learnt from the votes alone would come to, and whether one judge has taken over."""
+    found, names = report.learnt, [judge.name for judge in report.judges]
+    if found is None:
+        return []
+    if isinstance(found, Undefined):
+        return [f"weights by Dawid and Skene's model: none, as {found.reason}"]
+    lines = [
+        f"weights by Dawid and Skene's model would leave {found.effective_votes:.1f} of "
+        f"{len(names)} votes; judges who err alike confirm each other in it, so that to use them "
+        'is to make a new panel: aggregate = "weighted" and a `weight` for each judge'
+    ]
+    if found.dominant is not None:
+        lines.append(
+            f"{names[found.dominant]} would have {100 * found.weights[found.dominant]:.0f} % of the "
+            "weight: it would be the panel, which is no reason to believe it"
+        )
     return lines
 
 
@@ -192,6 +228,10 @@ def panel_records(report: PanelReport, models: Sequence[str] = ()) -> Records:
     if report.effective is not None:
         of = report.effective
         add("effective_votes", of.votes, count=of.n_judges, n=of.n)
+    if isinstance(report.learnt, DawidSkene):
+        for j, weight in zip(report.judges, report.learnt.weights.tolist(), strict=True):
+            add("learnt_weight", judge=j.name, value=weight, n=report.learnt.n)
+        add("learnt_votes", value=report.learnt.effective_votes, n=report.learnt.n)
     n_ranked = len(report.ranked)
     for model, rank in zip(report.ranked, report.ranks, strict=True):
         add("rank", judge="", model=model, value=rank, n=n_ranked)

@@ -164,6 +164,7 @@ def _present(row: Floats) -> Values:
     return tuple(sorted(row[~np.isnan(row)].tolist()))
 
 
+@lru_cache(maxsize=4096)
 def _loss(ours: Values, theirs: Values, rule: Rule) -> float:
     """The mean loss over all of both; nan where either is empty."""
     if not ours or not theirs:

@@ -8,42 +8,35 @@ from typing import Any
 
 import numpy as np
 
-from judges.reading import printable
 from leaderboard.statistics.rank_correlation import Floats
+from leaderboard.validity import report_folder
 from leaderboard.validity.correlate import Correlation, Separated
+from leaderboard.validity.report_folder import BLUE, GREY, ORANGE, name_points, plain
 from leaderboard.validity.scores import Side
 
 Z = 1.959964
 MANY = 12
 """More swaps than these are drawn thin."""
 _LINES: dict[Separated, tuple[str, str, str]] = {
-    "both": ("#D55E00", "-", "both tell them apart"),
+    "both": (ORANGE, "-", "both tell them apart"),
     "A": ("#CC79A7", "--", "only A tells them apart"),
     "B": ("#E69F00", "-.", "only B tells them apart"),
-    "neither": ("#777777", ":", "neither tells them apart"),
-    "not known": ("#777777", "-", "no standard errors"),
+    "neither": (GREY, ":", "neither tells them apart"),
+    "not known": (GREY, "-", "no standard errors"),
 }
 """Colour, dashes and words of a swap; the colours are Okabe and Ito's, told apart without red or
 green."""
-_BLUE = "#0072B2"
 
 
 def draw(found: Correlation, files: Sequence[Path]) -> None:
     """The plot, in the format of each file's name; the same file from the same scores."""
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
-    with mpl.rc_context({"svg.hashsalt": "correlate", "font.size": 10, "svg.fonttype": "path"}):
-        figure = Figure(figsize=(7.4, 6.6), layout="constrained", facecolor="white")
-        canvas: Any = FigureCanvasAgg(figure)
+    def plot(figure: Any) -> None:
         axis = figure.subplots()
         _plot(axis, found)
-        canvas.draw()  # where the points are is known only then
-        _name(axis, canvas.get_renderer(), found)
-        for file in files:
-            of_day = {"Date": None} if file.suffix == ".svg" else None
-            figure.savefig(file, dpi=150, metadata=of_day)
+        _name(axis, found)
+
+    report_folder.draw(files, (7.4, 6.6), plot)
 
 
 def _plot(axis: Any, found: Correlation) -> None:
@@ -78,10 +71,10 @@ def _plot(axis: Any, found: Correlation) -> None:
     )
     is_out = np.array([model in found.removed for model in found.pair.models])
     out = "left out" if found.is_named else "far apart from the others"
-    axis.scatter(x[~is_out], y[~is_out], s=34, color=_BLUE, zorder=3, label="model")
+    axis.scatter(x[~is_out], y[~is_out], s=34, color=BLUE, zorder=3, label="model")
     if is_out.any():
         axis.scatter(
-            x[is_out], y[is_out], s=40, marker="s", facecolor="white", edgecolor=_BLUE,
+            x[is_out], y[is_out], s=40, marker="s", facecolor="white", edgecolor=BLUE,
             linewidth=1.6, zorder=3, label=out,
         )  # fmt: skip
     axis.set_xlabel(_axis(found.pair.b, "B, the reference"))
@@ -114,7 +107,7 @@ def _title(found: Correlation) -> str:
 
 
 def _axis(side: Side, which: str) -> str:
-    label = _plain(side.label) + (", %" if side.preferences is not None else "")
+    label = plain(side.label) + (", %" if side.preferences is not None else "")
     return f"{label} ({which})" + (" ± 1.96 standard errors" if side.errors is not None else "")
 
 
@@ -125,38 +118,11 @@ def _scale(side: Side) -> tuple[Floats, Floats | None]:
     return side.values * scale, errors
 
 
-def _plain(text: str) -> str:
-    """A stranger's text that Matplotlib takes for no formula."""
-    return printable(text).replace("$", r"\$")
-
-
-def _name(axis: Any, renderer: Any, found: Correlation) -> None:
+def _name(axis: Any, found: Correlation) -> None:
     """The models' names where there is room for them: those in swaps and far apart first."""
-    from matplotlib.transforms import Bbox
-
     x, _ = _scale(found.pair.b)
     y, _ = _scale(found.pair.a)
-    points = axis.transData.transform(np.column_stack([x, y]))
-    taken = [Bbox.from_extents(px - 5, py - 5, px + 5, py + 5) for px, py in points]
     swapped = {name for swap in found.swaps for name in (swap.better_by_a, swap.better_by_b)}
     names = found.pair.models
     told = [(name not in found.removed, name not in swapped) for name in names]
-    order = sorted(range(len(names)), key=lambda n: told[n])
-    frame = axis.get_window_extent()
-    for n in order:
-        for dx, dy, across, up in (
-            (7, 5, "left", "bottom"), (-7, 5, "right", "bottom"), (7, -5, "left", "top"),
-            (-7, -5, "right", "top"), (0, 9, "center", "bottom"), (0, -9, "center", "top"),
-            (16, 14, "left", "bottom"), (-16, 14, "right", "bottom"), (16, -14, "left", "top"),
-            (-16, -14, "right", "top"),
-        ):  # fmt: skip
-            label = axis.annotate(
-                _plain(names[n])[:32], (x[n], y[n]), (dx, dy), textcoords="offset points",
-                ha=across, va=up, fontsize=8, color="#333333", zorder=4,
-            )  # fmt: skip
-            box = label.get_window_extent(renderer)
-            is_inside = frame.contains(box.x0, box.y0) and frame.contains(box.x1, box.y1)
-            if is_inside and not any(box.overlaps(other) for other in taken):
-                taken.append(box)
-                break
-            label.remove()
+    name_points(axis, x, y, names, sorted(range(len(names)), key=lambda n: told[n]))

@@ -9,11 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-from judges.errors import UserError
 from judges.reading import printable
-from judges.records import write_atomic
 from leaderboard.display.table import grid
-from leaderboard.rows.results import json_text
 from leaderboard.validity.correlate import (
     ALIKE,
     BROADLY,
@@ -26,6 +23,7 @@ from leaderboard.validity.correlate import (
     n_separated,
 )
 from leaderboard.validity.correlation_figures import draw
+from leaderboard.validity.report_folder import check_folder, write_texts
 from leaderboard.validity.scores import Side
 
 Form = Literal["table", "markdown"]
@@ -308,8 +306,7 @@ def _known(value: float) -> float | None:
 def write_report(found: Sequence[Correlation], folder: Path, title: str) -> list[Path]:
     """Writes report.md, report.json and a scatter plot of each correlation as PNG and SVG, and
     returns the files. Raises UserError where the folder is a file."""
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"--out {folder} is a file; name a folder")
+    check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     parts, files = [f"# {printable(title)}"], []
     if len(found) > 1:
@@ -321,9 +318,7 @@ def write_report(found: Sequence[Correlation], folder: Path, title: str) -> list
         said = f"![Scatter plot of the two scores, with swaps marked]({name}.svg)"
         parts += [text(one, "markdown", whole=True), said]
     parts.append(_RULES)
-    write_atomic(folder / "report.md", "\n\n".join(parts) + "\n")
-    write_atomic(folder / "report.json", json_text(records(found)))
-    return [folder / "report.md", folder / "report.json", *files]
+    return [*write_texts(folder, "\n\n".join(parts), records(found)), *files]
 
 
 def overview(found: Sequence[Correlation], form: Form) -> str:
