@@ -26,7 +26,7 @@ from judges.errors import UserError
 from judges.schema import Annotation, Instruction
 
 Aggregate = Literal["mean", "median", "majority", "weighted"]
-Assign = Literal["all", "one"]
+Assign = Literal["all", "one"] | int
 MAX_NAME = 96
 """Characters of a judge's name."""
 COIN = "coin"
@@ -44,7 +44,7 @@ class Panel:
     weights: tuple[float, ...] = ()
     """By judge, for the aggregate `weighted`; empty for all the others."""
     assign: Assign = "all"
-    """Whether every judge judges every item, or one of them, drawn for each instruction."""
+    """Whether every judge judges every item, or one or so many of them, drawn for each instruction."""
 
     def __post_init__(self) -> None:
         names = [judge.name for judge in self.judges]
@@ -62,8 +62,11 @@ class Panel:
         if self.aggregate not in tuple(_AGGREGATES):  # a tuple: what TOML holds may have no hash
             known = ", ".join(_AGGREGATES)
             raise UserError(f"unknown aggregate {self.aggregate!r}; known: {known}")
-        if self.assign not in ("all", "one"):
-            raise UserError(f"unknown assign {self.assign!r}; known: all, one")
+        if self.assign not in ("all", "one") and (
+            type(self.assign) is not int or not 2 <= self.assign <= len(names)
+        ):
+            several = f", and numbers from 2 to {len(names)}" if len(names) > 1 else ""
+            raise UserError(f"unknown assign {self.assign!r}; known: all, one{several}")
         if (self.aggregate == "weighted") != bool(self.weights):
             raise UserError(
                 "a judge's `weight` and the panel's aggregate = \"weighted\" go together"
@@ -94,12 +97,19 @@ class Panel:
         """The judges by name, as long as they are few."""
         if len(self.judges) <= MAX_NAMED:
             return ", ".join(self.names)
-        one = ", one of them an item" if self.assign == "one" else ""
-        return f"a panel of {len(self.judges)}{one}"
+        drawn = f", {self.assign} of them an item" if self.is_drawn else ""
+        return f"a panel of {len(self.judges)}{drawn}"
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether not every judge judges every item."""
+        return self.assign != "all"
 
     @property
     def votes(self) -> int:
         """Votes that an item has when none is missing."""
+        if isinstance(self.assign, int):
+            return self.assign
         return 1 if self.assign == "one" else len(self.judges)
 
     def assigned(
@@ -107,25 +117,28 @@ class Panel:
     ) -> tuple[Judge, ...]:
         """The judges that are to judge answers to this instruction; `excluded` are names.
 
-        Where one is drawn, every model is judged by the same one on an instruction, and leaving a
+        Where some are drawn, every model is judged by the same ones on an instruction, and leaving a
         judge out gives only its own instructions to others. The draws are independent of the random
         order's.
         """
         left = [judge for judge in self.judges if judge.name not in excluded]
-        if self.assign == "all" or not left:
+        if len(left) <= self.votes:
             return tuple(left)
+        drawn: dict[str, Judge] = {}
         for attempt in count():
-            drawn = stable_fraction(seed, f"judge {attempt}", instruction.text)
-            judge = self.judges[int(drawn * len(self.judges))]
+            u = stable_fraction(seed, f"judge {attempt}", instruction.text)
+            judge = self.judges[int(u * len(self.judges))]
             if judge.name not in excluded:
+                drawn[judge.name] = judge
+            if len(drawn) == self.votes:
                 break
-        return (judge,)
+        return tuple(drawn.values())
 
     def assignment(
         self, instructions: Sequence[Instruction], seed: int, excluded: Collection[str] = ()
     ) -> np.ndarray:
         """Who judges what, shape (instructions, judges), True where the judge is to judge."""
-        if self.assign == "all":
+        if not self.is_drawn:
             return np.tile([name not in excluded for name in self.names], (len(instructions), 1))
         place = {name: n for n, name in enumerate(self.names)}
         mask = np.zeros((len(instructions), len(place)), dtype=bool)
@@ -141,7 +154,7 @@ class Panel:
             "aggregate": self.aggregate,
             "judges": {judge.name: judge.identity() for judge in self.judges},
             # Left out where it is the rule: boards that were made before hash as they did.
-            **({"assign": self.assign} if self.assign != "all" else {}),
+            **({"assign": self.assign} if self.is_drawn else {}),
             **({"weights": weights} if weights else {}),
         }
 

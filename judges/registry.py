@@ -32,6 +32,7 @@ KINDS = {
     "checklist_llm": "judges.kinds.checklist_llm:ChecklistLLM",
     "reward_model": "judges.kinds.reward_model:RewardModel",
     "alpaca_eval": "judges.kinds.alpaca_eval_config:AlpacaEvalConfig",
+    "synthetic": "judges.kinds.synthetic:Synthetic",
 }
 """Kind of judge → module and class. The class's fields are the keys of its table in a panel."""
 
@@ -111,6 +112,11 @@ def spec_of(judge: Judge) -> ModelSpec | None:
         return spec
     model = getattr(judge, "model", None)
     return ModelSpec(spec=model, args=getattr(judge, "args", {})) if model else None
+
+
+def own_files(judge: Judge) -> Mapping[str, Path]:
+    """What a judge reads beside what its table names: an evaluator config names files of its own."""
+    return getattr(judge, "files", dict)()
 
 
 def default_name(kind: str, model: str) -> str:

@@ -288,7 +288,7 @@ def test_panels_whose_judges_cannot_be_compared_are_refused(agree, shared_data, 
     one, two = ({"kind": "heuristic", "rule": rule, "name": rule} for rule in ("longest", "random"))
     panel = tmp_path / "panel.toml"
     panel.write_text(panel_toml({"judges": [one, two], "assign": "one"}), encoding="utf-8")
-    refused(agree("--panel", panel), "draws one judge for each item")
+    refused(agree("--panel", panel), "draws judges for each item")
     panel.write_text(panel_toml({"judges": [{**one, "name": "auto_j"}]}), encoding="utf-8")
     recorded = shared_data / "human" / "auto_j.jsonl"
     refused(agree("--humans", recorded, "--panel", panel), "'auto_j', as another one is")

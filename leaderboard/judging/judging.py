@@ -178,7 +178,7 @@ def outstanding(
     settings = board.settings
     if judge.name in without:
         return []
-    if board.panel.assign == "one":
+    if board.panel.is_drawn:
         comparisons = [
             pair
             for pair in comparisons

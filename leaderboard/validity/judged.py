@@ -56,9 +56,9 @@ def plan_judging(humans: Humans, panel: Panel) -> Plan:
         raise UserError(
             f"a judge of the panel is called {clash[0]!r}, as another one is; rename it"
         )
-    if panel.assign == "one":
+    if panel.is_drawn:
         raise UserError(
-            'the panel draws one judge for each item (assign = "one"), and here each judges all: '
+            "the panel draws judges for each item (`assign`), and here each judges all: "
             "name a copy of it without that line"
         )
     return plan_annotation(humans.comparisons, panel, orders="both")
