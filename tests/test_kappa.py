@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from real_labels import pandalm
 
+from leaderboard.statistics.against_majority import classes_against_majority
 from leaderboard.statistics.annotator_pools import LABELS
 from leaderboard.statistics.class_tables import majority_tables, paired_tables
 from leaderboard.statistics.estimates import Estimate, Undefined
-from leaderboard.statistics.kappa import classification, classification_of, kappa
+from leaderboard.statistics.kappa import classification, kappa
 from leaderboard.statistics.uncertainty import influence_interval
 
 NAN = math.nan
@@ -57,7 +58,7 @@ def test_pandalm_annotators(shared_data, a, b, published):
 def test_pandalm_judges_as_classifiers(shared_data, judge, published):
     humans, judges = pandalm(shared_data)
     majority = LABELS[np.stack([(humans == label).sum(axis=1) for label in LABELS]).argmax(axis=0)]
-    found = classification(judges[judge], majority, "tie")
+    found = classes_against_majority(judges[judge], majority[:, None], "tie")
     figures = (found.accuracy, found.precision, found.recall, found.f1)
     assert tuple(round(100 * one.value, 2) for one in figures) == published
     assert all(one.n == 999 and one.low < one.value < one.high for one in figures)
@@ -66,13 +67,13 @@ def test_pandalm_judges_as_classifiers(shared_data, judge, published):
     assert np.sum(found.matrix) == 999
     assert sum(found.matrix[3]) == unparsed == {"gpt_3_5_turbo": 25, "pandalm_7b": 0}[judge]
     # Left out instead, they cost nothing: the same counts over fewer items.
-    without = classification(judges[judge], majority)
+    without = classes_against_majority(judges[judge], majority[:, None])
     assert (without.n_judged, without.n_items, without.matrix) == (
         999 - unparsed,
         999,
         found.matrix,
     )
-    from_tables = classification_of(majority_tables(judges[judge], humans, 3))
+    from_tables = classification(majority_tables(judges[judge], humans, 3))
     assert from_tables.f1.value == pytest.approx(without.f1.value)
 
 
@@ -116,7 +117,7 @@ def test_kappa_is_scikit_learns(pairs, weights):
 def test_classification_is_scikit_learns(pairs):
     metrics = pytest.importorskip("sklearn.metrics")
     said, true = np.array(pairs).T
-    found = classification(said, true)
+    found = classes_against_majority(said, true[:, None])
     there = ~(np.isnan(said) | np.isnan(true))
     assert (found.n_judged, found.n_items) == (there.sum(), (~np.isnan(true)).sum())
     if not there.any():

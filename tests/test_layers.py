@@ -15,6 +15,7 @@ PACKAGES = ("judges", "leaderboard", "train_baselines")
 
 # Module → layer. A folder stands for all modules in it, "" for the package's own __init__.py.
 # A module may import modules of its own layer and of lower ones.
+METHOD = 3
 LAYERS = {
     "judges": {
         "schema": 0,
@@ -55,6 +56,21 @@ LAYERS = {
         "": 9,
         "commands": 10,
         "cli": 11,
+    },
+    "train_baselines": {
+        "": 0,
+        "farm": 0,  # data and annotators, which no trainer needs
+        "ops": 0,
+        "runtime": 0,
+        "sources": 1,
+        "data": 1,
+        "saving": 1,
+        "models": 1,
+        "loading": 1,
+        "sampling": 2,
+        "sft": METHOD,
+        "reward_model": METHOD,
+        "dpo": METHOD,
     },
 }
 HEAVY = {"torch", "transformers", "vllm", "openai", "anthropic", "sklearn", "gradio"}
@@ -142,6 +158,19 @@ def test_no_module_imports_a_higher_layer() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_methods_import_no_other_method() -> None:
+    """A method is one file that can be read alone, and changed without looking at the others."""
+    wrong = [
+        f"{where} imports {imported}"
+        for where, module, imported in project_imports()
+        if module.startswith("train_baselines.")
+        and imported.startswith("train_baselines.")
+        and module != imported
+        and layer_of(module) == layer_of(imported) == METHOD
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
 def test_statistics_stand_alone() -> None:
     """Pure functions on arrays and frames: no judges, no files, no torch."""
     statistics = [name for name in MODULES if name.startswith("leaderboard.statistics.")]
@@ -167,8 +196,12 @@ def test_statistics_stand_alone() -> None:
             " import judges.backends.transformers",
             HEAVY | {"jinja2", "safetensors"},
         ),
+        (
+            "from train_baselines.sft import main; sys.exit(main(['--help']))",
+            HEAVY - {"torch"} | {"accelerate", "datasets", "peft", "pandas"},
+        ),
     ],
-    ids=["public names", "--help", "eval --help", "backends"],
+    ids=["public names", "--help", "eval --help", "backends", "sft --help"],
 )
 def test_nothing_heavy_is_imported_before_it_is_used(code: str, heavy: set[str]) -> None:
     report = f"sys.stderr.write(' '.join({heavy!r} & set(sys.modules)))"

@@ -21,7 +21,7 @@ from leaderboard.statistics.class_tables import (
     subset_modes,
 )
 from leaderboard.statistics.estimates import Figure, mean_of
-from leaderboard.statistics.kappa import Classification, classification_of
+from leaderboard.statistics.kappa import Classification, classification
 from leaderboard.statistics.uncertainty import Floats
 
 Unparsed = Literal["missing", "tie", "wrong"]
@@ -70,7 +70,7 @@ def classes_against_majority(
     tables = ((said[:, None] == LABELS)[:, :, None] * modes[:, None, :])[known]
     missing = np.isnan(as_classes(judge, tie_zone)) & known
     how: Literal["missing", "tie"] = "tie" if unparsed == "tie" else "missing"
-    return classification_of(tables, modes[missing].sum(axis=0), how, level)
+    return classification(tables, modes[missing].sum(axis=0), how, level)
 
 
 def by_order(

@@ -12,7 +12,6 @@ from typing import Literal
 import numpy as np
 
 from leaderboard.statistics.annotator_pools import LABELS
-from leaderboard.statistics.class_tables import paired_tables
 from leaderboard.statistics.estimates import (
     Figure,
     Undefined,
@@ -87,28 +86,14 @@ def kappa(tables: Floats, weights: Weights = "none", level: float = 0.95) -> Fig
 
 
 def classification(
-    annotator: Floats, reference: Floats, unparsed: Unparsed = "missing", level: float = 0.95
-) -> Classification:
-    """Classes of an annotator against one reference class each, both of shape (items,).
-
-    Items without a reference do not count. An item without a verdict is left out and counted, or
-    with `unparsed="tie"` taken for a tie, as PandaLM does. For a reference of k labels with modes in
-    fractions use `class_tables` and `classification_of`.
-    """
-    known = ~np.isnan(reference)
-    said = np.where(np.isnan(annotator), 0.5, annotator) if unparsed == "tie" else annotator
-    tables = paired_tables(said, reference)[known]
-    lost = np.isnan(annotator[known])[:, None] * (reference[known, None] == LABELS)
-    return classification_of(tables, lost.sum(axis=0), unparsed, level)
-
-
-def classification_of(
     tables: Floats,
     lost: Floats | None = None,
     unparsed: Unparsed = "missing",
     level: float = 0.95,
 ) -> Classification:
-    """The same from tables; `lost` are the unparsed verdicts by the class of their reference."""
+    """Tables of a judge's classes against the reference's, (items, 3, 3); `lost`, (3,), are the
+    unparsed verdicts by the class of their reference: left out and counted, or with
+    `unparsed="tie"` in the tables as ties already, as PandaLM takes them."""
     check_level(level)
     there = _with_items(tables)
     missing = np.zeros(3) if lost is None else np.asarray(lost, dtype=np.float64)

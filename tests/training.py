@@ -1,0 +1,82 @@
+"""What the trainers' tests share: small data sets, runs in processes of their own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import socket
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from conftest import read_lines, write_rows
+
+from train_baselines import dpo, reward_model, sft
+
+MAIN = {"sft": sft.main, "dpo": dpo.main, "reward_model": reward_model.main}
+WORDS = ("red", "blue", "green", "cat", "dog")
+ASKED = [f"Say {word} {n}" for n in range(8) for word in WORDS]
+
+
+def demonstrations(path: Path) -> Path:
+    """Forty prompts of differing length, each answered with its word twice."""
+    return write_rows(
+        path,
+        [{"prompt": f"{text}{' please' * (n % 4)}", "completion": f"{text.split()[1]} " * 2}
+         for n, text in enumerate(ASKED)],
+    )  # fmt: skip
+
+
+def preferences(path: Path) -> Path:
+    """The same prompts; the word is better than a refusal, whichever stands first."""
+    rows = []
+    for n, text in enumerate(ASKED):
+        pair = [f"{text.split()[1]} yes", "no " * (1 + n % 3)]
+        rows.append(
+            {
+                "messages": [{"role": "user", "content": text}],
+                "output_1": pair[n % 2],
+                "output_2": pair[1 - n % 2],
+                "preference": float(n % 2),
+            }
+        )
+    return write_rows(path, rows)
+
+
+def train(method: str, model: Path, data: Path, output: Path, **settings: object) -> int:
+    """The exit code of a method's command line; settings are flags."""
+    flags = {"model_name_or_path": model, "dataset": data, "output_dir": output, **settings}
+    return MAIN[method]([x for k, v in flags.items() for x in (f"--{k}", str(v))])
+
+
+def metrics(output: Path) -> list[dict[str, Any]]:
+    return read_lines(output / "metrics.jsonl")
+
+
+def in_processes(
+    function: Callable[..., object], *args: object, world: int | None = None
+) -> Sequence[int | None]:
+    """Runs a function in a copy of this process, or in several that gloo joins; the exit codes."""
+    context = multiprocessing.get_context("fork")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+
+    def body(rank: int) -> None:
+        if world is not None:
+            PartialState._reset_state()  # what this process was before it was copied
+            os.environ |= {
+                "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world),
+                "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true",
+            }  # fmt: skip
+        function(*args)
+
+    children = [context.Process(target=body, args=(rank,)) for rank in range(world or 1)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(120)
+        if child.is_alive():
+            child.kill()
+    return [child.exitcode for child in children]
