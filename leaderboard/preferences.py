@@ -13,7 +13,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from judges.records import to_line, validated, write_atomic
 from judges.schema import Annotation, Comparison, Instruction, Message
 from leaderboard.answers.answers import with_input
 from leaderboard.boards.evalset import check_instruction
-from leaderboard.curation.create import PROMPT_COLUMNS, turns_of
+from leaderboard.curation.create import PROMPT_COLUMNS, decoded, turns_of
 from leaderboard.judging.estimate import Estimate, estimate
 from leaderboard.judging.preflight import check_local, check_reach, check_rewards
 from leaderboard.judging.trial import Trial, try_judge
@@ -76,28 +76,29 @@ def read_pairs(
     A row has a prompt (`messages`, `instruction` with AlpacaFarm's `input` below it, `prompt`,
     `query` or `question`) and `output_1` and `output_2`. With `multi` it has one sample or several
     under `output`: the different samples of an instruction are shuffled by a stable hash and paired
-    up, each used once. Lists are JSON text in a CSV file. Raises UserError with the line for what
-    is missing.
+    up, each used once. `checks` are criteria for judges that read them; of several samples those of
+    the first row hold. Lists are JSON text in a CSV file. Raises UserError with the line for what is
+    missing.
     """
     pairs: dict[str, Comparison] = {}
     found = [*(_samples(path, seed, watch) if multi else _pairs(path))]
-    for messages, one, two in found:
-        pair = _comparison("", messages, one, two)
+    for asked, one, two in found:
+        pair = _comparison("", asked, one, two)
         pairs.setdefault(pair.digest, pair)
     if not pairs:
         raise UserError(f"{path}: there are no two different samples of one instruction")
     if repeated := len(found) - len(pairs):
         watch.note(f"{repeated} of {len(found)} pairs repeat others, and are left out")
     return [
-        _comparison(digest, pair.instruction.messages, pair.output_1, pair.output_2)
+        _comparison(digest, pair.instruction, pair.output_1, pair.output_2)
         for digest, pair in pairs.items()
     ]
 
 
-def _comparison(name: str, messages: tuple[Message, ...], one: str, two: str) -> Comparison:
+def _comparison(name: str, asked: Instruction, one: str, two: str) -> Comparison:
     return Comparison(
         id=name,
-        instruction=Instruction(id=name, messages=messages),
+        instruction=replace(asked, id=name),
         output_1=one,
         output_2=two,
         generator_1="1",
@@ -105,14 +106,14 @@ def _comparison(name: str, messages: tuple[Message, ...], one: str, two: str) ->
     )
 
 
-def _pairs(path: Path) -> Iterator[tuple[tuple[Message, ...], str, str]]:
+def _pairs(path: Path) -> Iterator[tuple[Instruction, str, str]]:
     for where, row in read_rows(path):
         one, two = (_answer(row, column, path) for column in ("output_1", "output_2"))
         if one is None or two is None:
             is_multi = "output_1" not in row and row.get("output") is not None
             hint = ". Samples of one instruction are paired up with --multi" if is_multi else ""
             raise UserError(f"{where}: output_1 and output_2 must be texts{hint}")
-        yield _prompt(row, where), one, two
+        yield _asked(row, where), one, two
 
 
 def _answer(row: Mapping[str, Any], column: str, path: Path) -> str | None:
@@ -123,8 +124,8 @@ def _answer(row: Mapping[str, Any], column: str, path: Path) -> str | None:
     return given if isinstance(given, str) else None
 
 
-def _samples(path: Path, seed: int, watch: Watch) -> Iterator[tuple[tuple[Message, ...], str, str]]:
-    samples: dict[tuple[Message, ...], dict[str, None]] = {}
+def _samples(path: Path, seed: int, watch: Watch) -> Iterator[tuple[Instruction, str, str]]:
+    samples: dict[tuple[Message, ...], tuple[Instruction, dict[str, None]]] = {}
     n = 0
     for where, row in read_rows(path):
         one = _answer(row, "output", path)
@@ -132,14 +133,15 @@ def _samples(path: Path, seed: int, watch: Watch) -> Iterator[tuple[tuple[Messag
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             raise UserError(f"{where}: output must be a text or a list of texts")
         n += len(texts)
-        samples.setdefault(_prompt(row, where), {}).update(dict.fromkeys(texts))
+        asked = _asked(row, where)
+        samples.setdefault(asked.messages, (asked, {}))[1].update(dict.fromkeys(texts))
     paired = 0
-    for messages, different in samples.items():
-        prompt = to_line(list(messages))
+    for asked, different in samples.values():
+        prompt = to_line(list(asked.messages))
         shuffled = sorted(different, key=lambda text: stable_fraction(seed, "pair", prompt, text))
         for one, two in zip(shuffled[::2], shuffled[1::2], strict=False):
             paired += 2
-            yield messages, one, two
+            yield asked, one, two
     if n > paired:
         watch.note(
             f"{n - paired} of {n} samples are in no pair: they repeat another one, or are left over"
@@ -158,17 +160,19 @@ def _listed(text: str, path: Path) -> list[str]:
     return [text]
 
 
-def _prompt(row: Mapping[str, Any], where: str) -> tuple[Message, ...]:
+def _asked(row: Mapping[str, Any], where: str) -> Instruction:
     column = next((name for name in PROMPT_COLUMNS if row.get(name) is not None), None)
     if column is None:
         raise UserError(f"{where}: no prompt; give a column {', '.join(PROMPT_COLUMNS)}")
     prompt = row[column]
     if column == "instruction" and isinstance(prompt, str):
         prompt = with_input(prompt, row)
-    record = {"id": "pair", "messages": turns_of(prompt, where, column)}
+    checks = decoded(row.get("checks"), where) or ()
+    turns = turns_of(prompt, where, column)
+    record = {"id": "pair", "messages": turns, "checks": checks}
     instruction = validated(Instruction, record, where)
     check_instruction(instruction, where)
-    return instruction.messages
+    return instruction
 
 
 # ---------------------------------------------------------------------------------- who says what

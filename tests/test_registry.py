@@ -107,6 +107,7 @@ def test_every_kind_has_an_identity_that_names_it_and_its_version():
         {"kind": "checklist"},
         {"kind": "heuristic", "rule": "random"},
         {"kind": "recorded"},
+        {"kind": "synthetic", "name": "own", "temperature": 1.0},
         *({"kind": kind, "model": "fake/judge"} for kind in ASKING),
     ]
     # A reward model and an evaluator config need files: their own tests hold this of them.
@@ -218,7 +219,7 @@ def test_a_judge_file_with_a_fault_is_named(tmp_path, content, message):
 def test_a_fault_in_a_panel_file_is_told_with_its_line(tmp_path):
     file = tmp_path / "panel.toml"
     file.write_text('[[judges]]\nkind = "checklist"\n\n[[judges]]\nkind = "pairwise"\nmodel = 5\n')
-    with pytest.raises(UserError, match=r"panel\.toml, line 5: judge kind 'pairwise': model must"):
+    with pytest.raises(UserError, match=r"panel\.toml, line 6: judge kind 'pairwise': model must"):
         make_panel(read_panel(file), tmp_path, file)
 
 

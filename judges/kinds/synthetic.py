@@ -1,7 +1,7 @@
 """A synthetic annotator: prefers by a partial and noisy reading of the instruction's criteria.
 
-What it thinks of an answer is the weighted share of the criteria that it sees met, where each kind
-of criterion w(kind) is its own, 0 for one that it does not look at, and its tastes:
+What it thinks of an answer is the weighted share of the criteria that it sees met, where a kind of
+criterion counts w(kind) times, and not at all if it does not look at that kind, and its tastes:
 
     U(y) = Σ w(kind) · weight · met / Σ weight  +  length · log2(1 + words)  +  lists · has a list
 

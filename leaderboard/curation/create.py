@@ -28,7 +28,13 @@ from leaderboard.answers.models import (
 from leaderboard.boards.board import Board, load_board, write_board
 from leaderboard.boards.evalset import check_instruction
 from leaderboard.boards.settings import SelfJudging, Settings
-from leaderboard.curation.panel import BoardPanel, board_panel, floating, new_panel
+from leaderboard.curation.panel import (
+    BoardPanel,
+    board_panel,
+    floating,
+    new_panel,
+    without_address,
+)
 from leaderboard.display.dry_run import answers_estimate
 from leaderboard.judging.estimate import Estimate, in_dollars
 from leaderboard.rows.results import Row
@@ -114,7 +120,7 @@ def create_board(
     write_board(draft.path, settings, draft.instructions, references, draft.panel.table, files)
     shutil.rmtree(draft.unfinished, ignore_errors=True)
     board = load_board(recipe.name, results)
-    if line := floating(board.panel):
+    for line in filter(None, (without_address(board.panel), floating(board.panel))):
         watch.note(line)
     return board
 
@@ -224,7 +230,7 @@ def read_prompts(
             "id": str(row[named]) if named and row.get(named) is not None else f"{number:04d}",
             "messages": turns_of(asked, where, prompt),
             "category": _text(row.get(category_column or "category")),
-            "checks": _decoded(row.get("checks"), where) or (),
+            "checks": decoded(row.get("checks"), where) or (),
             "gold_answer": row.get("gold_answer"),
         }
         instruction = validated(Instruction, record, where)
@@ -271,7 +277,7 @@ def _conversation(text: str) -> Any:
     )
 
 
-def _decoded(value: object, where: str) -> Any:
+def decoded(value: object, where: str) -> Any:
     """A cell that a CSV file holds as JSON text, decoded."""
     if not isinstance(value, str):
         return value
