@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from functools import lru_cache
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING
 
-import regex
+if TYPE_CHECKING:
+    import regex
 
 QUOTES = str.maketrans({"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"'})
 _LIST_ITEM = re.compile(r"^\s*(?:[-*•+]|\(?\d{1,3}[.)]|\(?[a-zA-Z][.)])\s+\S")
@@ -18,8 +20,6 @@ _NUMBER = re.compile(r"(?<![\w.,])[-−+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?
 _TITLE = re.compile(r"(?:(?i:\b(?:mr|mrs|ms|dr|prof|st|vs))|(?<![\w.])[A-Z])\.$")
 _DOTTED = re.compile(r"\b(?:\w\.\w|etc)\.$")
 _TABLE_RULE = re.compile(r"^\|?\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)*\|?$")
-# Unlike `re`, `regex` counts the vowel signs of Hindi or Thai, say, as part of a word.
-_WORD = regex.compile(r"[^\W_]+(?:['-][^\W_]+|(?<=\d)[.,]\d+)*")
 
 
 def normalise(text: str) -> str:
@@ -37,7 +37,15 @@ def printable(text: str) -> str:
 def words(text: str) -> list[str]:
     """The words of a text: runs of letters and digits, with apostrophes, hyphens and the points
     and commas of a number inside them."""
-    return _WORD.findall(text.translate(QUOTES))
+    return _word().findall(text.translate(QUOTES))
+
+
+@cache
+def _word() -> regex.Pattern[str]:
+    import regex
+
+    # Unlike `re`, it counts the vowel signs of Hindi or Thai, say, as part of a word.
+    return regex.compile(r"[^\W_]+(?:['-][^\W_]+|(?<=\d)[.,]\d+)*")
 
 
 def sentences(text: str) -> list[str]:
@@ -94,6 +102,8 @@ def _cells(line: str) -> list[str]:
 @lru_cache(maxsize=8192)
 def compiled(pattern: str, ignore_case: bool) -> regex.Pattern[str]:
     """A criterion's expression; raises regex.error or RecursionError where it is none."""
+    import regex
+
     return regex.compile(pattern, regex.MULTILINE | (regex.IGNORECASE if ignore_case else 0))
 
 
@@ -104,6 +114,8 @@ def term_pattern(term: str) -> regex.Pattern[str]:
     An end of the term that is no letter or digit stands anywhere: "!" occurs in "Hello!". Marks
     of emphasis part words: "no" occurs in "_no_".
     """
+    import regex
+
     plain = normalise(term)
     before = r"(?<![^\W_]_{0,2})" if plain[:1].isalnum() or plain[:1] in "+-−" else ""
     after = r"(?!_{0,2}[^\W_])" if plain[-1:].isalnum() else ""

@@ -6,7 +6,7 @@ class. A judge file is one such table by itself: a new judge of a kind that ther
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, fields
 from importlib import import_module, resources
 from math import isfinite
@@ -67,19 +67,11 @@ def make_judge(table: Mapping[str, Any], folder: Path) -> Judge:
 
     Raises UserError for an unknown kind, unknown or missing keys, and values of the wrong type.
     """
+    for _, complaint in _faults(table):
+        raise UserError(complaint)
     settings = dict(table)
-    kind = settings.pop("kind", None)
-    known = judge_fields(kind)
-    if unknown := sorted(set(settings) - set(known)):
-        raise UserError(
-            f"judge kind {kind!r}: unknown key {unknown[0]!r}; known: {', '.join(known)}"
-        )
-    cls = _judge_class(kind)
-    hints = get_type_hints(cls)
-    for key, value in settings.items():
-        _check_type(f"judge kind {kind!r}: {key}", hints[key], value)
-        if "model" in hints:
-            _check_range(f"judge kind {kind!r}: {key}", key, value)
+    kind = settings.pop("kind")
+    known, cls = judge_fields(kind), _judge_class(kind)
     if "model" in settings:
         if slot := SLOT.fullmatch(settings["model"]):
             raise UserError(
@@ -93,10 +85,39 @@ def make_judge(table: Mapping[str, Any], folder: Path) -> Judge:
         # A name follows from the model.
         key = "model" if "model" in missing else missing[0]
         raise UserError(f"judge kind {kind!r}: missing key {key!r}")
-    if "folder" in hints:
+    if "folder" in get_type_hints(cls):
         settings["folder"] = folder
     judge: Judge = cls(**settings)
     return judge
+
+
+def _faults(table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Key → what is wrong with it: no such kind, or no such key of it, or a value of another type."""
+    kind = table.get("kind")
+    try:
+        known = judge_fields(kind)
+    except UserError as error:
+        yield "kind", str(error)
+        return
+    hints = get_type_hints(_judge_class(kind))
+    for key in sorted(set(table) - {"kind", *known}):
+        yield key, f"judge kind {kind!r}: unknown key {key!r}; known: {', '.join(known)}"
+    for key in filter(known.__contains__, table):
+        what = f"judge kind {kind!r}: {key}"
+        try:
+            _check_type(what, hints[key], table[key])
+            if "model" in hints:
+                _check_range(what, key, table[key])
+        except UserError as error:
+            yield key, str(error)
+
+
+def _check_tables(path: Path, tables: Sequence[Mapping[str, Any]]) -> None:
+    """Raises UserError that names the file, and the line where a judge's table has a wrong key."""
+    for n, table in enumerate(tables):
+        for key, complaint in _faults({k: v for k, v in table.items() if k != "weight"}):
+            line = line_of(path, n, key)
+            raise UserError(f"{path}{f', line {line}' if line else ''}: {complaint}")
 
 
 def judge_fields(kind: object) -> dict[str, Field[Any]]:
@@ -234,6 +255,7 @@ def read_judge(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is a file of a panel: give it with --panel")
     if "kind" not in table:
         raise UserError(f"{path}: a judge needs a `kind`; known: {', '.join(KINDS)}")
+    _check_tables(path, [table])
     named = {key: str(path.parent / value) for key, value in named_files(table).items()}
     if (template := named.pop(CHAT_TEMPLATE, None)) is not None:
         named["args"] = table["args"] | {"chat_template": template}
@@ -269,16 +291,14 @@ def read_panel(path: Path) -> dict[str, Any]:
     """
     panel = read_toml(path)
     if "kind" in panel and "judges" not in panel:
-        return {"judges": [_judge(path, panel)]}
+        panel = {"judges": [_judge(path, panel)]}
     if unknown := sorted(set(panel) - set(PANEL_KEYS)):
         raise UserError(f"{path}: unknown key {unknown[0]!r}; known: {', '.join(PANEL_KEYS)}")
     judges = panel.get("judges")
-    if (
-        not isinstance(judges, list)
-        or not judges
-        or not all(isinstance(table, dict) for table in judges)
-    ):
+    is_list = isinstance(judges, list) and all(isinstance(table, dict) for table in judges)
+    if not (judges and is_list):
         raise UserError(f"{path}: a panel needs at least one [[judges]] table")
+    _check_tables(path, judges)
     return panel
 
 

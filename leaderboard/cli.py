@@ -54,6 +54,11 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
 }
 COMMANDS = {name: entry for group in GROUPS.values() for name, entry in group.items()}
 
+_NO_NUMBER = re.compile(
+    r"Error parsing (?P<flag>--\S+): no type matching (?P<type>INT|FLOAT) could be instantiated from "
+    r"\['(?P<value>.*)'\]"
+)
+"""What the parser of flags says of a text where a number is needed."""
 _TRY_AGAIN = "what was done is kept; the same command goes on from there"
 _DISK_ERRORS = {
     errno.ENOSPC: "no space is left on the disk",
@@ -132,7 +137,12 @@ def _complaint(told: str) -> str:
     lines = [line.strip("╭╮╰╯│─ ") for line in told.splitlines()[1:]]
     first = " ".join(takewhile(bool, lines))
     # An option that may be left out is read as "None or a number".
-    return re.sub(r"\{None\}\||'None', |, 'None'", "", first)
+    first = re.sub(r"\{None\}\||'None', |, 'None'", "", first)
+    if wrong := _NO_NUMBER.search(first):
+        kind = {"INT": "whole number", "FLOAT": "number"}[wrong["type"]]
+        unit = " of dollars" if wrong["flag"] == "--max-cost" else ""
+        return f"{wrong['flag']} {wrong['value']}: a {kind}{unit} is needed."
+    return first
 
 
 def _run(name: str, args: Sequence[str]) -> int:

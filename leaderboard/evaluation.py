@@ -20,6 +20,7 @@ from leaderboard.answers.generate import (
     generate_answers,
     open_requests,
     require_own_prompts,
+    require_stored,
     store_answers,
 )
 from leaderboard.answers.models import (
@@ -194,6 +195,7 @@ def _stored_answers(row: Row, instructions: Sequence[Instruction]) -> dict[str, 
     answers = row.outputs(allow_torn=True)
     require_all(answers, instructions, str(row.outputs_file))
     require_own_prompts(row, answers, instructions)
+    require_stored(row, answers)
     return answers
 
 

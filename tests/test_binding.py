@@ -246,7 +246,9 @@ def test_a_control_that_decides_nothing_is_no_failure(results, leaderboard):
     assert (outcomes["gold"], outcomes["null"]) == ("passed", "passed")
     assert run.code == 0
     assert "cannot tell echo: 50.0 % [" in run.out
-    assert "Too few instructions, or the reference is such an answer itself." in run.out
+    assert (
+        "Too few instructions, or the reference is such an answer itself, or the judge" in run.out
+    )
     assert "FAILED" not in run.out
 
 

@@ -93,7 +93,7 @@ def test_a_tick_too_few_or_too_many_makes_the_verdict_missing(form, ticks):
     _, nonce = judge._prompt(PAIR.instruction, "blue")
     numbered = {str(n): tick for n, tick in enumerate(ticks, 1)}
     said = ", ".join(f"{n} yes" for n in numbered)
-    body = json.dumps({"code": nonce, "reasoning": "", "verdict": numbered})
+    body = json.dumps({"reasoning": "", "code": nonce, "verdict": numbered})
     text = body if form == "json" else f"Because.\nVERDICT {nonce}: {said}"
     verdict = judged(judge, red=ALL, blue=text)
     assert verdict.preference is None

@@ -402,6 +402,7 @@ def test_the_line_before_a_run_counts_the_first_day_and_the_check(board, row, se
         run = row(name)
         (told,) = re.findall(r"([\d,]+) calls to judges", run.err)
         assert int(told.replace(",", "")) == server.calls - calls > n_watched
+        assert f"; {n_watched:,} of them watch whether a judge changes (drift)" in run.err
 
 
 def test_rows_against_each_other_are_judged_by_a_judge_that_is_the_same(
@@ -472,9 +473,11 @@ def test_a_budget_below_the_look_for_changes_is_told_before_anything_is_paid(
         "(low, expected, high)", "drift = 0",
     )  # fmt: skip
     assert server.calls == calls
-    dearest = float(run.err.split("above $")[1].split(",")[0])
-    assert row("two", "--max-cost", f"{2 * dearest}").code == 0
-    run = row("three", "--max-cost", f"{dearest / 3.2}")  # low and expected case lie about it
+    (costs,) = re.findall(r"that costs \$(\S+) – \$(\S+) – \$(\S+) \(low", run.err)
+    low, expected, high = map(float, costs)
+    assert float(run.err.split("above $")[1].split(",")[0]) == high
+    assert row("two", "--max-cost", f"{2 * high}").code == 0
+    run = row("three", "--max-cost", f"{(low + expected) / 2}")
     assert "may be used up before the row" in run.err
 
 

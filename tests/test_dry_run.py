@@ -6,9 +6,16 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import files_of, refused
+from conftest import files_of, refused, toy_instructions, write_answers
 from served_boards import judge_at, own_answers, served_board, set_prices
 from servers import KEY
+
+from judges.base import Shown
+from judges.calling.budget import Budget, BudgetGate
+from judges.calling.prices import Prices
+from judges.kinds.pairwise import Pairwise
+from judges.schema import Comparison
+from leaderboard.judging.estimate import estimate
 
 
 @pytest.fixture
@@ -168,3 +175,58 @@ def test_board_new_needs_no_key_either(serve, leaderboard, tmp_path: Path):
     assert plan.code == 0, plan.err
     assert "judging by pairwise/openai/gpt-4.1" in plan.out
     assert "$" in plan.out.splitlines()[-1]
+
+
+def test_what_the_answers_and_the_controls_have_in_common_is_counted_once(
+    serve, evaluate, keys, tmp_path
+):
+    """Three of the answers are the gold ones, which are a control."""
+    server = serve()
+    served_board(tmp_path / "results", judge_at(server), orders="both", control_items=12)
+    answers = [i.gold_answer if n < 3 else f"I say {n}" for n, i in enumerate(toy_instructions(12))]
+    own = write_answers(tmp_path / "mine.jsonl", answers)
+    plan = evaluate(own, "--dry-run")
+    assert calls(plan.out) == {
+        "mine: judging by gpt": 24,
+        "controls: judging by gpt": 6 * 12 * 2 - 3 * 2,
+    }
+    keys(True)
+    assert evaluate(own).code == 0
+    assert len(server.log) == sum(calls(plan.out).values())
+
+
+@pytest.mark.parametrize("own", [{}, {"max_tokens": 300}])
+@pytest.mark.parametrize("wire", ["openai-api", "anthropic"])
+def test_the_high_case_is_what_a_budget_sets_aside(own, wire, serve, monkeypatch, tmp_path):
+    set_prices(monkeypatch, tmp_path, **{f"{wire}__m": (1, 2)})
+    server = serve()
+    judge = Pairwise(name="j", model=f"{wire}/m", base_url=f"{server.url}/v1", **own)
+    comparison = Comparison(
+        id="c", instruction=toy_instructions(1)[0], output_1="a", output_2="b",
+        generator_1="x", generator_2="y",
+    )  # fmt: skip
+    (request,) = judge.requests(Shown(comparison, "original"))
+    prices = Prices.load()
+    planned = estimate("judging", judge.spec, [request], judge.reply_tokens, prices)
+    assert planned.cost_usd[2] == BudgetGate(Budget(1.0), judge.spec, prices).most(request)
+
+
+def test_at_the_budget_it_says_what_the_next_call_needs(
+    serve, leaderboard, keys, tmp_path, monkeypatch
+):
+    set_prices(monkeypatch, tmp_path, openai__gpt=(1, 200))
+    keys(True)
+    own = own_answers(tmp_path / "mine.jsonl")
+    for limit, more in ((None, "; max_tokens, which is not set, would lower that"), (300, "")):
+        judge = judge_at(serve(), **({} if limit is None else {"max_tokens": limit}))
+        served_board(tmp_path / f"{limit}", judge)
+        flags = ("--board", "toy", "--results", tmp_path / f"{limit}", "--max-cost", "0.05")
+        run = leaderboard("eval", own, *flags)
+        assert run.code == 4, run.err
+        told = (
+            r"left, and the next call needs \$(\S+?)"
+            + re.escape(more)
+            + r"\. The same command with a higher"
+        )
+        (needed,) = re.findall(told, run.err)
+        assert float(needed) == pytest.approx((limit or 4096) * 200 / 1e6, rel=0.1)

@@ -152,9 +152,10 @@ class TestBudget:
         run = evaluate("--results", results, *flag)
         assert run.code == 4, run.err
         assert folder not in run.err
-        told = r"stopped at the budget of \$(\S+): \$(\S+) paid, \$(\S+) left, which the next call"
-        most, was_paid, left = map(float, re.search(told, run.err).groups())
+        told = r"budget of \$(\S+): \$(\S+) paid, \$(\S+) left, and the next call needs \$(\S+)\. "
+        most, was_paid, left, needed = map(float, re.search(told, run.err).groups())
         assert most == pytest.approx(was_paid + left, rel=0.01)
+        assert needed >= left
         assert "that is more than is left of the budget" in run.err
         assert 0 < len(server.log) < 12
         assert Cache(open_database()).size().completions == len(all_bodies) + len(server.log)
@@ -168,6 +169,9 @@ class TestBudget:
         assert summary["verdicts"]["errors"] == {"stopped at the budget": 12 - len(judged)}
         assert summary["cost_usd"] <= 0.4 * cost
         assert f"judged {len(judged)} of 12" in run.out or f"{len(judged)}/12" in run.out, run.out
+        # All replies that came were read: to overwrite them would pay for them twice.
+        assert "what did not come with: leaderboard eval mine --board toy --only judge\n" in run.out
+        assert "--overwrite" not in run.out
         assert not (board.path / "controls").exists()
 
         if where == "board.toml":
@@ -292,7 +296,9 @@ def test_a_server_that_fails_for_ever(serve, leaderboard, tmp_path, no_waits):
     rate = summary["win_rate"]
     assert (rate["coverage"], rate["value"]) == (0, None)
     assert (rate["bound_low"], rate["bound_high"]) == (0, 1)
-    assert summary["verdicts"]["errors"] == {"the server failed (500)": 805}
+    # The first call gave the server up; one more asked whether it is well again.
+    errors = {"not asked, as the server failed": 804, "the server failed (500)": 1}
+    assert summary["verdicts"]["errors"] == errors
     assert summary["cost_usd"] == 0
     assert all(a["preference"] is None for a in read_lines(board.path / "mine/annotations.jsonl"))
     assert len(server.log) < 2 * 805  # it is not tried again and again
@@ -447,6 +453,7 @@ def test_replies_that_could_not_be_read_are_asked_anew_when_the_user_says_so(
     run = leaderboard("eval", file, *flags)
     assert run.code == 3, run.err
     assert "leaderboard eval mine --board toy --only judge --overwrite" in run.out
+    assert "did not come" not in run.out
     row = tmp_path / "results/toy/mine/annotations.jsonl"
     before = {a["comparison_id"]: a for a in read_lines(row)}
     missing = {key for key, a in before.items() if a["preference"] is None}

@@ -664,7 +664,8 @@ def test_files_at_the_budget(flags, share, paid, leaderboard, tmp_path, monkeypa
     run = leaderboard("compare", *files, "--panel", judge, "--max-cost", f"{most:.7f}", *flags)
     assert run.code == 4, run.err
     assert server.calls - calls < calls
-    assert "could have cost; the same command with a higher --max-cost goes on" in run.err
+    assert "left, and the next call needs $" in run.err
+    assert "; the same command with a higher --max-cost goes on" in run.err
     if "json" in flags:
         duels = json.loads(run.out)
         judged = [duel for duel in duels if duel["n_judged"]]
@@ -687,7 +688,8 @@ def test_rows_at_the_budget(paid, leaderboard, tmp_path):
     direct = ("compare", "toy", "one", "two", "--direct", "--results", tmp_path)
     run = leaderboard(*direct, "--max-cost", "0.000001")
     assert run.code == 4, run.err
-    assert "could have cost; the same command with a higher --max-cost goes on" in run.err
+    assert "left, and the next call needs $" in run.err
+    assert "; the same command with a higher --max-cost goes on" in run.err
     run = leaderboard(*direct)
     assert run.code == 0, run.err
     assert dollars_of(run.err) > 0

@@ -9,8 +9,10 @@ import json
 import math
 
 import pytest
+from api_batches import Batches
 from api_server import answer
 from api_wire import Asked, Fault, Reply, openai_reply
+from batching import ask, batching, clock, some, told  # noqa: F401
 from conftest import read_json, read_lines
 from served_boards import judge_at, own_answers, served_board
 from servers import KEY, asked, run, spec_of
@@ -18,7 +20,7 @@ from servers import KEY, asked, run, spec_of
 from judges.backends.base import CallFailed, Completion, credible
 from judges.backends.connections import MOST_BYTES
 from judges.backends.opening import open_model
-from judges.backends.redaction import redacted
+from judges.backends.redaction import parsed, redacted
 from judges.calling.prices import Price
 from judges.kinds.pairwise_logprob import NO_LOGPROBS
 from judges.storage.ledger import Entry, Ledger, now
@@ -209,3 +211,84 @@ def test_the_clients_use_it(serve):
     llm = open_model(spec)
     assert llm.endpoint.clean(f"no: {KEY.upper()}") == "no: [key]"
     asyncio.run(llm.close())
+
+
+WITH_KEY = [
+    KEY, KEY.upper(), f"{KEY[:4]}\u200b{KEY[4:]}", " ".join(KEY), "\n".join(KEY), KEY[:18], KEY[-15:],
+    ENCODED[0], base64.urlsafe_b64encode(f"Bearer {KEY}".encode()).decode(),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("said", WITH_KEY)
+def test_of_a_reply_the_key_alone_is_taken_out(said):
+    given = {
+        "a": [f"  An *answer*:\n{said}\t(***so***) ", {"b": said, "n": 3, "x": None}],
+        "c": True,
+    }
+    found = parsed(json.dumps(given).encode(), KEY)
+    assert found["a"][0].startswith("  An *answer*:\n")
+    assert found["a"][0].endswith("\t(***so***) ")
+    assert "[key]" in found["a"][0]
+    assert not {KEY[n : n + 12].lower() for n in range(len(KEY) - 11)} & set(texts_of(found))
+    assert (found["a"][1]["n"], found["a"][1]["x"], found["c"]) == (3, None, True)
+    assert parsed(json.dumps(given).encode(), "none") == given
+    assert parsed(json.dumps(given).encode(), "ollama") == given
+
+
+def texts_of(found: dict) -> list[str]:
+    """All stretches of 12 characters in a reply, without signs."""
+    plain = "".join(c for c in json.dumps(found).lower() if c.isalnum() or c == "-")
+    return [plain[n : n + 12] for n in range(len(plain))]
+
+
+def test_what_is_no_key_stays_in_a_reply():
+    said = f"sk-ant-api03-… and {KEY[:11]}, {KEY[-9:]}: \ud800 ü{'🔥' * 3} {'x' * 1000}"
+    assert parsed(json.dumps([said]).encode(), KEY) == [said]
+    assert parsed(b"{", KEY) is parsed(b"[" * 100_000, KEY) is None
+    assert parsed(b"[" * 990 + b"]" * 990, KEY) is None
+
+
+def echoing(said: Asked) -> Reply:
+    """The key wherever a reply can hold it."""
+    text = json.dumps({"reasoning": f"Your key: {KEY}.", "code": said.nonce, "verdict": "first"})
+    top = ((KEY, -0.1), ("B", -3.0))
+    thinking = "" if said.body.get("logprobs") else f"The key is {KEY}"
+    return Reply(text=text, reasoning=thinking, served=f"m-{KEY}", top=top)
+
+
+@pytest.mark.parametrize("provider", ["openai", "openai-api", "anthropic"])
+@pytest.mark.parametrize("top_logprobs", [0, 2])
+@pytest.mark.parametrize("batched", [False, True])
+def test_no_completion_holds_the_key(serve, batching, provider, top_logprobs, batched):  # noqa: F811
+    if top_logprobs and provider == "anthropic":
+        pytest.skip("Anthropic gives no log-probabilities")
+    server = serve(echoing, batches=Batches())
+    spec = spec_of(provider, server)
+    if batched:
+        (done,) = ask(batching(), spec, some(1, top_logprobs=top_logprobs)).values()
+    else:
+        done = run(spec, asked(top_logprobs=top_logprobs))
+    assert KEY not in repr(done)
+    assert json.loads(done.text)["reasoning"] == "Your key: [key]."
+    assert (done.reasoning, done.served) == ("The key is [key]" * (not top_logprobs), "m-[key]")
+    assert done.logprobs == ((("[key]", -0.1), ("B", -3.0)) if top_logprobs else None)
+
+
+@pytest.mark.parametrize(
+    "say",
+    [
+        echoing,
+        lambda _: Reply(text=f"No verdict, but {KEY}"),
+        lambda _: Reply(refusal=f"No: {KEY}", finish="refused"),
+    ],
+)
+def test_no_file_of_a_run_holds_the_key(serve, leaderboard, tmp_path, monkeypatch, say):
+    monkeypatch.setenv("HERDBOOK_CACHE", str(tmp_path / "cache"))
+    served_board(tmp_path / "results", judge_at(serve(say)), n=4)
+    own = own_answers(tmp_path / "mine.jsonl", 4)
+    run = leaderboard("eval", own, "--board", "toy", "--results", tmp_path / "results")
+    written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert b"[key]" in written
+    for secret in (KEY, *ENCODED):
+        assert secret.encode() not in written
+        assert secret not in run.out + run.err

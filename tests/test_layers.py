@@ -68,9 +68,14 @@ LAYERS = {
         "models": 1,
         "loading": 1,
         "sampling": 2,
+        "selecting": 2,
         "sft": METHOD,
         "reward_model": METHOD,
         "dpo": METHOD,
+        "best_of_n": METHOD,
+        "expert_iteration": METHOD,
+        "feedme": METHOD,
+        "reward_conditioning": METHOD,
     },
 }
 HEAVY = {"torch", "transformers", "vllm", "openai", "anthropic", "sklearn", "gradio"}

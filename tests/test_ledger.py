@@ -64,7 +64,12 @@ def test_groups_come_dearest_first(database):
     ledger = Ledger(database)
     ledger.record([entry(judge="cheap", cost_usd=0.125), entry(judge="dear", cost_usd=8.0)])
     ledger.record([entry(judge="unknown", cost_usd=None), entry(judge="", purpose="answers")])
-    assert [group.group for group in ledger.spending("judge")] == ["dear", "", "cheap", "unknown"]
+    assert [group.group for group in ledger.spending("judge")] == [
+        "dear",
+        "(answers)",
+        "cheap",
+        "unknown",
+    ]
     assert costs(ledger, "purpose") == {"judging": (3, 8.125), "answers": (1, 0.25)}
     assert costs(ledger, "model") == {"openai/m": (4, 8.375)}
     assert costs(ledger, "board") == {"toy": (4, 8.375)}

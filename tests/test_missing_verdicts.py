@@ -108,14 +108,13 @@ def test_missing_verdicts_are_asked_for_again_and_only_they(evaluate, results, m
     assert all("error" not in line for line in lines)
 
 
-def test_a_verdict_on_another_text_is_asked_for_again(evaluate, results, judged):
+def test_a_verdict_on_another_text_is_asked_for_again(evaluate, results, judged, tmp_path):
     evaluate("fake/words")
     judged.clear()
-    outputs = results / "toy/words/outputs.jsonl"
-    lines = read_lines(outputs)
+    lines = read_lines(results / "toy/words/outputs.jsonl")
     lines[4]["text"] = "word4"  # as if another tool had answered anew
-    write_rows(outputs, lines)
-    assert evaluate("words", "--only", "judge").code == 0
+    answers = write_rows(tmp_path / "words.jsonl", lines)
+    assert evaluate(answers, "--name", "words", "--overwrite").code == 0
     assert judged == ["base:toy-04"]
     verdicts = read_lines(results / "toy/words/annotations.jsonl")
     assert [v["preference"] > 0.5 for v in verdicts] == [k == 4 for k in range(12)]

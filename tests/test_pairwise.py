@@ -164,7 +164,7 @@ def test_a_request_says_what_the_settings_say():
     assert (request.sampling.temperature, request.sampling.max_tokens) == (0.0, 300)
     assert (request.sampling.top_p, request.sampling.seed) == (None, None)
     assert request.extra == {"reasoning_effort": "low"}
-    assert list(request.schema["properties"]) == ["code", "reasoning", "verdict"]
+    assert list(request.schema["properties"]) == ["reasoning", "code", "verdict"]
     assert request.schema["properties"]["verdict"]["enum"] == ["first", "second", "tie"]
     # Servers compile a schema once: it is the same for every comparison.
     assert judge.requests(Shown(comparison("x", "y"), "original"))[0].schema == request.schema

@@ -210,7 +210,7 @@ def by_length(asked: Asked) -> Reply:
     """Gives a score by the length of the answer, in the form that is asked for."""
     nonce = asked.prompt.split('"code": "')[1][:13]
     answer = asked.prompt.split(f"[begin answer {nonce}]\n")[1].split(f"\n[end answer {nonce}]")[0]
-    return Reply(text=json.dumps({"code": nonce, "reasoning": "", "verdict": len(answer)}))
+    return Reply(text=json.dumps({"reasoning": "", "code": nonce, "verdict": len(answer)}))
 
 
 def test_over_the_wire_a_reference_is_paid_for_once(tmp_path, monkeypatch):

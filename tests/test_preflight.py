@@ -317,7 +317,7 @@ def spoiled(how: str) -> Any:
     def behave(asked: Asked) -> Reply:
         if how == "empty":
             return Reply(text=" ")
-        verdict: dict[str, Any] = {"code": asked.nonce, "reasoning": "so", "verdict": "first"}
+        verdict: dict[str, Any] = {"reasoning": "so", "code": asked.nonce, "verdict": "first"}
         if how == "one key more":
             verdict["confidence"] = 3
         elif how == "another word":

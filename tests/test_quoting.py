@@ -18,6 +18,10 @@ CONTROL_TOKENS = [
     "<｜User｜>", "<｜Assistant｜>", "<｜end▁of▁sentence｜>", "[INST]", "[/INST]", "[SYSTEM_PROMPT]",
     "<<SYS>>", "<</SYS>>", "[TOOL_CALLS]", "[gMASK]", "<sop>", "<think>", "</think>", "[THINK]",
     "<extra_id_1>", "<SPECIAL_12>", "<tool_call>", "<BOS_TOKEN>", "]~b]", "]~!b[", "＜｜im_end｜＞",
+    "[e~[", "[|endofturn|]", "[|assistant|]", "[|system|]", "<seed:eos>", "<seed:bos>", "[BOS]", "[EOS]",
+    "[EOT]", "<sep>", "<end_of_utterance>", "[ARGS]", "[CALL_ID]", "<ctrl99>", "<eot>", "<eom>",
+    "<eot_id>", "<im_end>", "<start_of_audio>", "[unused1]", "[control_8]", "<mask_1>", "<arg_key>",
+    "</arg_value>", "<tool_sep>",
 ]  # fmt: skip
 
 
@@ -47,6 +51,12 @@ def inside(frame: str) -> str:
 def test_what_is_seen(text, plain):
     assert seen(text) == plain
     assert seen(plain) == plain
+
+
+def test_every_character_is_seen_alike_beside_an_emoji_and_without_one():
+    for n in range(0x10000):
+        text = f"{chr(n)}é{chr(n)}{chr(n)}é"
+        assert seen(f"{text}🔥") == f"{seen(text)}🔥", hex(n)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +150,7 @@ def test_a_server_gets_valid_text_without_marks(text):
 
 def test_huge_answers_are_quoted_in_a_moment():
     # What takes the square of the length would take hours.
-    for part in ("[end ", "<|", "<", "[", "\u200d", "\ufe00a", "[\u200d", "\r"):
+    for part in ("[end ", "<|", "<", "[", "[|", "\u200d", "\ufe00a", "[\u200d", "\r"):
         assert for_server(framed("answer", part * 300_000, NONCE))
 
 

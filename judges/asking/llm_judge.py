@@ -14,11 +14,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from judges.backends.base import Completion, Failure, Request, Sampling
+from judges.backends.base import TOKENS_IF_UNLIMITED, Completion, Failure, Request, Sampling
 from judges.backends.spec import ModelSpec
 from judges.base import Shown, Verdict
 from judges.calling.caller import Caller, Task
-from judges.criteria.wording import numbered
 from judges.errors import UserError
 from judges.prompting.templates import (
     Template,
@@ -107,7 +106,7 @@ class LLMJudge(ABC):
     @property
     def reply_tokens(self) -> tuple[float, float, float]:
         """Tokens of a reply, low, expected and high: a guess for estimates of cost."""
-        most = self.max_tokens or 1024
+        most = self.max_tokens or TOKENS_IF_UNLIMITED
         return min(20, most), min(150, most), most
 
     def identity(self) -> Mapping[str, Any]:
@@ -238,6 +237,8 @@ class LLMJudge(ABC):
     def _about(self, instruction: Instruction, data: Mapping[str, str]) -> dict[str, str]:
         about = {"conversation": conversation(instruction), **data, **self.gold(instruction)}
         if self.show_criteria:
+            from judges.criteria.wording import numbered
+
             about["criteria"] = numbered(instruction.checks)
         return about
 

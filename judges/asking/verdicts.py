@@ -3,8 +3,10 @@
 A judge writes its verdict in one of two forms. `json`: the whole reply is one JSON object, whose
 schema goes to the server. `text`: the last line of the reply is `VERDICT <nonce>: <verdict>`. Both
 hold the prompt's nonce, which the texts under judgement cannot know, so that a judge that quotes an
-answer, or only repeats it, never lets the answer write the verdict. A reply with anything but
-exactly one verdict has none: it is missing, never guessed.
+answer, or only repeats it, never lets the answer write the verdict. It stands behind the reasons and
+right before the verdict: where a quote in the reasons ends the reply, as a brace does at a server
+that holds it to the schema, there is no code yet. A reply with anything but exactly one verdict has
+none: it is missing, never guessed.
 """
 
 from __future__ import annotations
@@ -195,7 +197,7 @@ class Form(Generic[V]):
         if self.written == "text":
             return None
         reasons: dict[str, Any] = {"reasoning": {"type": "string"}} if self.reasoning else {}
-        return _object({"code": {"type": "string"}, **reasons, "verdict": self.value.schema()})
+        return _object({**reasons, "code": {"type": "string"}, "verdict": self.value.schema()})
 
     def instructions(self) -> str:
         """How to write the reply, in words for the judge; `{nonce}` stands for the nonce."""
@@ -204,7 +206,7 @@ class Form(Generic[V]):
             reasons = '- "reasoning": your reasons, in a few sentences\n' if self.reasoning else ""
             return (
                 "Reply with one JSON object and nothing else. Its keys, in this order:\n"
-                f'- "code": "{{nonce}}", copied exactly\n{reasons}- "verdict": {what}'
+                f'{reasons}- "code": "{{nonce}}", copied exactly\n- "verdict": {what}'
             )
         begin = (
             "First give your reasons in a few sentences. Then end your reply with one line"
@@ -232,7 +234,7 @@ class Form(Generic[V]):
             line = f"VERDICT {nonce}: {self.value.to_text(value)}"
             return f"{reasons}\n{line}" if self.reasoning else line
         parts = {"reasoning": reasons} if self.reasoning else {}
-        return json.dumps({"code": nonce, **parts, "verdict": self.value.to_json(value)})
+        return json.dumps({**parts, "code": nonce, "verdict": self.value.to_json(value)})
 
     def _read_json(self, reply: str, nonce: str) -> Reading[V]:
         fenced = _FENCE.fullmatch(reply)
@@ -248,8 +250,8 @@ class Form(Generic[V]):
             return Reading(None, NOT_JSON)
         if not isinstance(found, dict):
             return Reading(None, NOT_JSON)
-        keys = {"code", "reasoning", "verdict"} if self.reasoning else {"code", "verdict"}
-        if set(found) != keys or found["code"] != nonce:
+        keys = ["reasoning", "code", "verdict"] if self.reasoning else ["code", "verdict"]
+        if list(found) != keys or found["code"] != nonce:  # in another order they prove nothing
             return Reading(None, NO_VERDICT)
         if self.reasoning and not isinstance(found["reasoning"], str):
             return Reading(None, NO_VERDICT)

@@ -11,7 +11,14 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
-from judges.backends.base import CallFailed, Completion, ParameterRefused, Request, ServerFacts
+from judges.backends.base import (
+    TOKENS_IF_UNLIMITED,
+    CallFailed,
+    Completion,
+    ParameterRefused,
+    Request,
+    ServerFacts,
+)
 from judges.backends.connections import http_client
 from judges.backends.remote import (
     Endpoint,
@@ -27,7 +34,6 @@ from judges.backends.remote import (
 )
 from judges.backends.spec import ModelSpec
 
-MAX_TOKENS = 4096
 _PARAMETERS = {"output_config": "schema"}
 _FINISHED = {
     "max_tokens": "length",
@@ -84,6 +90,7 @@ class AnthropicLLM:
     def body(self, request: Request) -> dict[str, Any]:
         """What is sent; raises UserError for what the API does not know."""
         sampling, name = request.sampling, self.spec.spec
+        limit = sampling.max_tokens
         for key in ("seed", "repetition_penalty"):
             if getattr(sampling, key) is not None:
                 raise ParameterRefused(f"{name}: Anthropic knows no {key}", key)
@@ -100,7 +107,7 @@ class AnthropicLLM:
         }
         body: dict[str, Any] = {
             "model": self.spec.name,
-            "max_tokens": MAX_TOKENS if sampling.max_tokens is None else sampling.max_tokens,
+            "max_tokens": TOKENS_IF_UNLIMITED if limit is None else limit,
             "messages": [{"role": t.role, "content": content(t.content)} for t in turns[first:]],
         }
         body |= {key: value for key, value in chosen.items() if value is not None}

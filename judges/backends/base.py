@@ -10,6 +10,10 @@ from typing import Any, Protocol
 from judges.errors import UserError
 from judges.schema import Message
 
+TOKENS_IF_UNLIMITED = 4096
+"""So long is a reply taken to be at most where `max_tokens` is not set, in estimates of cost and
+for budgets; Anthropic's API, which wants a limit, is given this one."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
@@ -80,6 +84,17 @@ def credible(listed: Sequence[tuple[str, float]] | None) -> tuple[tuple[str, flo
     if not listed or not all(logprob <= 1e-6 for _, logprob in listed):  # not so for NaN
         return None
     return tuple(listed) if sum(math.exp(logprob) for _, logprob in listed) <= 1.01 else None
+
+
+def is_empty(completion: Completion) -> bool:
+    """Whether a server that said all was well sent nothing at all. A model that ends its turn at
+    once has written a token for it."""
+    return not (
+        completion.text
+        or completion.reasoning
+        or completion.output_tokens
+        or completion.finish_reason != "stop"
+    )
 
 
 @dataclass(frozen=True, slots=True)

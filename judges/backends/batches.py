@@ -179,7 +179,7 @@ class OpenAIBatches:
         for key in ("error_file_id", "output_file_id"):
             if file := text(get(batch, key)):
                 response = await self._endpoint.send(f"/files/{quote(file)}/content")
-                found |= _by_name(response.content)
+                found |= _by_name(response.content, self._endpoint)
         return found
 
     def reply(self, result: Any, request: Request) -> Outcome:
@@ -239,7 +239,7 @@ class AnthropicBatches:
 
     async def results(self, remote: str) -> dict[str, Any]:
         response = await self._endpoint.send(f"/v1/messages/batches/{quote(remote)}/results")
-        return _by_name(response.content)
+        return _by_name(response.content, self._endpoint)
 
     def reply(self, result: Any, request: Request) -> Outcome:
         kind, message = get(result, "result", "type"), get(result, "result", "message")
@@ -285,16 +285,16 @@ def _outcome(failed: Exception) -> Outcome:
     return failed
 
 
-def _by_name(lines: bytes) -> dict[str, Any]:
-    """The results of a file, one a line. Raises CallFailed for a file that is none, or cut off."""
+def _by_name(lines: bytes, endpoint: Endpoint) -> dict[str, Any]:
+    """The results of a file, one a line, without the key. Raises CallFailed for a file that is
+    none, or cut off."""
     found = {}
     for line in io.BytesIO(lines):  # no copy of them all
         if not line.strip():
             continue
-        try:
-            result = json.loads(line)
-        except (ValueError, RecursionError):
-            raise CallFailed("the batch's results are not in the API's form", retry=True) from None
+        result = endpoint.parsed(line)
+        if result is None:
+            raise CallFailed("the batch's results are not in the API's form", retry=True)
         found[text(get(result, "custom_id"))] = result
     return found
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Hashable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Literal, Protocol
 
-from judges.backends.base import CallFailed, Completion, Failure, RemoteLLM, Reply
+from judges.backends.base import CallFailed, Completion, Failure, RemoteLLM, Reply, is_empty
 from judges.backends.limiter import backoff
 from judges.backends.loop import Runner
 from judges.backends.runner import Call
@@ -23,6 +23,7 @@ from judges.backends.runner import Call
 TIMED_OUT = "no reply in time"
 CUT_OFF = "the run ended before the reply"
 EMPTY = "the reply was empty"
+NOT_ASKED = "not asked, as the server failed"
 _GROUP_S = 0.005
 """How long completions are gathered before they are stored together."""
 _LOOK_S, _SILENT_S = 1.0, 10.0
@@ -72,8 +73,11 @@ class Calls:
         *,
         gate: Gate | None = None,
         keep: Callable[[list[Call]], None] | None = None,
+        most_retries: int | None = None,
     ) -> None:
+        """With `most_retries` a call is made again no oftener, however it fails."""
         self.runner = runner
+        self.most_retries = most_retries
         self.llm = llm
         self.limiter = runner.limiter(server)
         self.gate: Gate = gate or Open()
@@ -168,10 +172,20 @@ class Calls:
         if again:
             reasons = Counter(call.failed for call in again).most_common()
             others = " and other reasons" if len(reasons) > 1 else ""
-            return f"{len(again):,} to be tried again: {reasons[0][0]}{others}"
+            furthest = max(again, key=lambda call: call.retries)
+            due = min((timer.when() for timer in self._waiting.values()), default=0.0)
+            wait = max(due - self.runner.loop.time(), self.limiter.wait_s)
+            return (
+                f"{len(again):,} to be tried again: {reasons[0][0]}{others}; try "
+                f"{furthest.retries + 1} of {furthest.most_tries}"
+                + (f" in {wait:.0f} s" if wait >= 1 else "")
+            )
         silent = self.runner.loop.time() - self._heard
         if self._tasks and silent >= _SILENT_S:
-            return f"{len(self._tasks):,} under way, and no reply for {silent:.0f} s"
+            return (
+                f"{len(self._tasks):,} under way, and no reply for {silent:.0f} s; a call is given "
+                f"up after {self.runner.limits.timeout_s:.0f} s"
+            )
         return ""
 
     def _receive(self, calls: Sequence[Call]) -> None:
@@ -241,12 +255,7 @@ class Calls:
 
     def _again(self, call: Call, failed: CallFailed, cuts: int) -> None:
         """Make the call again later, or give the request up, and with it perhaps the server."""
-        limits, limiter = self.runner.limits, self.limiter
-        retries = limits.retries
-        if failed.slow_down:
-            retries *= 2
-        elif failed.reason in (TIMED_OUT, EMPTY):
-            retries = min(retries, max(1, retries // 4))
+        limits, limiter, retries = self.runner.limits, self.limiter, self._retries(failed)
         is_soon = failed.after is None or failed.after <= limits.longest_wait_s
         if failed.retry:
             limiter.failed(
@@ -263,14 +272,24 @@ class Calls:
         if is_last or limiter.is_given_up or self._stopped is not None:
             self._finish(call, Failure(failed.reason))
             if limiter.is_given_up:
-                self.stop(Failure(failed.reason))
+                for left in self._drop(Failure(NOT_ASKED)):
+                    self._finish(left, Failure(left.failed or NOT_ASKED))
             return
         wait = backoff(call.retries)
         if failed.after is not None:
             wait = max(wait, failed.after + random.random() / 4)
         call.retries += 1
-        call.failed = failed.reason
+        call.failed, call.most_tries = failed.reason, retries + 1
         self._waiting[call] = self.runner.loop.call_later(wait, self._requeue, call)
+
+    def _retries(self, failed: CallFailed) -> int:
+        """How often a call that failed so is made again, at most."""
+        retries = self.runner.limits.retries
+        if failed.slow_down:
+            retries *= 2
+        elif failed.reason in (TIMED_OUT, EMPTY):
+            retries = min(retries, max(1, retries // 4))
+        return retries if self.most_retries is None else min(retries, self.most_retries)
 
     def _requeue(self, call: Call) -> None:
         del self._waiting[call]
@@ -323,14 +342,3 @@ class Calls:
         finally:
             self._writing = None
             self._tell_error()
-
-
-def is_empty(completion: Completion) -> bool:
-    """Whether a server that said all was well sent nothing at all. A model that ends its turn at
-    once has written a token for it."""
-    return not (
-        completion.text
-        or completion.reasoning
-        or completion.output_tokens
-        or completion.finish_reason != "stop"
-    )

@@ -6,10 +6,17 @@ until the server first says that it is too many, and from then on creeps up agai
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from judges.errors import UserError
+
+PROBE_RETRIES = 5
+"""A question that a model is tried with is given up after half a minute: nothing hangs on it yet."""
+TIMEOUT_VARIABLE = "HERDBOOK_TIMEOUT_S"
+"""The environment variable that says how long one call may take."""
 _CUT = 0.5
 """What is left of the number of calls when the server says that it is too many."""
 _GROWTH = 4.0
@@ -34,6 +41,20 @@ class Limits:
     brake_after: int = 20
     """So many failures in a row without a completion, and the server is taken to have too much to
     do, whatever it says; where slowing down does not help either, it is given up."""
+
+
+def own_limits() -> Limits:
+    """The limits, with the time for one call that the environment sets."""
+    given = os.environ.get(TIMEOUT_VARIABLE, "").strip()
+    if not given:
+        return Limits()
+    try:
+        timeout_s = float(given)
+    except ValueError:
+        timeout_s = 0.0
+    if not 0 < timeout_s < float("inf"):
+        raise UserError(f"{TIMEOUT_VARIABLE}={given}: a number of seconds above 0 is needed")
+    return Limits(timeout_s=timeout_s)
 
 
 class Limiter:

@@ -77,7 +77,7 @@ class Runner:
             if n and self._patience_s:
                 self.tell(
                     f"waiting for {n:,} {'reply that is' if n == 1 else 'replies that are'} on "
-                    f"their way, {self._patience_s:.0f} s at most; Ctrl-C leaves at once"
+                    f"their way, {self._patience_s:.0f} s at most; a second Ctrl-C leaves at once"
                 )
                 self.run(_ended(streams, self._patience_s))
         except BaseException:

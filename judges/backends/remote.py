@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import json
 import os
 import re
 import time
@@ -25,7 +24,7 @@ from urllib.parse import urlsplit
 
 from judges.backends.base import CallFailed, ParameterRefused
 from judges.backends.connections import ReplyTooLarge
-from judges.backends.redaction import redacted
+from judges.backends.redaction import parsed, redacted
 from judges.backends.spec import ModelSpec
 from judges.errors import MissingExtraError, MissingKeyError, UserError
 from judges.prompting.quoting import for_server
@@ -49,6 +48,8 @@ _NO_MONEY = re.compile(
     r"insufficient_quota|billing_|spend_limit|credit balance|insufficient (?:balance|credit|fund)",
     re.IGNORECASE,
 )
+_NOT_FOUND = re.compile(r"(404:? *)?(page )?not found\.?", re.IGNORECASE)
+"""What a server says that says no more than the status."""
 _RESERVED = {"model", "messages", "system", "stream", "n"}
 
 
@@ -122,19 +123,14 @@ class Endpoint:
             )
         except self._sdk.APIStatusError as error:
             problem = self.meaning(error.status_code, error.body, error.response.headers, body)
-        except self._sdk.APIConnectionError as error:
-            problem = self._broken(error)
-        except self._errors as error:
+        except (self._sdk.APIConnectionError, *self._errors) as error:
             problem = self._broken(error)
         # Raised out here, so that no exception holds on to the client's, which holds the key.
         raise problem
 
     def object(self, response: Any) -> dict[str, Any]:
         """The JSON object of a reply; what is none, or tells an error after all, is a failure."""
-        try:
-            value = json.loads(response.content)
-        except (ValueError, RecursionError):
-            value = None
+        value = self.parsed(response.content)
         if not isinstance(value, dict):
             detail = self.clean(response.text)
             raise CallFailed("the reply is not in the API's form", retry=True, detail=detail)
@@ -186,6 +182,9 @@ class Endpoint:
                 f"{name}: {place} does not allow this key to use the model (403){told}"
             )
         if status == 404:
+            told = "" if _NOT_FOUND.fullmatch(detail) else told
+            for end in ("/chat/completions", "/messages"):
+                told += f". Leave {end} out of the address" * place.endswith(end)
             return NotThere(f"{name}: {place} knows no such model, or no such address (404){told}")
         if status < 400:
             complaint = f"{name}: {place} sends its callers to another address ({status})"
@@ -226,6 +225,10 @@ class Endpoint:
         """The server's address without what may follow it."""
         parts = urlsplit(self.spec.url or "")
         return f"{parts.scheme}://{parts.netloc}{parts.path}"
+
+    def parsed(self, content: bytes) -> Any:
+        """The JSON that a server replied without the key, None where it is none."""
+        return parsed(content, self._client.api_key or "")
 
     def clean(self, said: str) -> str:
         """What a server said, in one short line without the key or any part of it."""

@@ -25,6 +25,8 @@ class Call:
     retries: int = 0
     failed: str = ""
     """Why it is made again."""
+    most_tries: int = 1
+    """How often it is made at most, as it fails now."""
 
 
 def complete_batches(

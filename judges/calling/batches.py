@@ -12,9 +12,17 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
-from judges.backends.base import CallFailed, Completion, Failure, RemoteLLM, Reply, Request
+from judges.backends.base import (
+    CallFailed,
+    Completion,
+    Failure,
+    RemoteLLM,
+    Reply,
+    Request,
+    is_empty,
+)
 from judges.backends.batches import NO_RESULT, Progress, batch_service
-from judges.backends.calls import EMPTY, is_empty
+from judges.backends.calls import EMPTY
 from judges.backends.remote import NotThere
 from judges.backends.runner import Call
 from judges.backends.spec import ModelSpec

@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from judges.backends.base import Completion, Failure, Request
+from judges.backends.base import TOKENS_IF_UNLIMITED, Completion, Failure, Request
 from judges.backends.runner import Call
 from judges.backends.spec import ModelSpec
 from judges.errors import UserError
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 BUDGET = "stopped at the budget"
 """The reason of a call that was not made as the budget was used up."""
 
-_TOKENS_IF_UNLIMITED = 4096
-"""A reply without a limit is taken to have so many tokens, until a dearer one has come."""
 _CHARACTERS_A_TOKEN = 3
 
 
@@ -66,6 +64,10 @@ class Budget:
         """Whether a call had no known price."""
         self.is_used_up = False
         """Whether a call was not made for want of money."""
+        self.needed_usd = 0.0
+        """What would have had to be left for it."""
+        self.needed_is_limited = True
+        """Whether its reply was limited by `max_tokens`, by which that is reckoned."""
         self.batched_usd = 0.0
         """The most that batches can cost whose results have not come yet."""
         self._unpriced_usd = 0.0
@@ -90,8 +92,10 @@ class Budget:
             self._reserved[call] = _Reserved(0.0, None)
             return "send"
         paid = self.paid(model)
-        if (paid.usd + most_usd) / (paid.n + 1) > self.left_usd:
+        needed = (paid.usd + most_usd) / (paid.n + 1)
+        if needed > self.left_usd:
             self.is_used_up = True
+            self.needed_usd, self.needed_is_limited = needed, bool(call.request.sampling.max_tokens)
             return Failure(BUDGET)
         under_way = self._reserved.values()
         if under_way and sum(of.usd for of in under_way) + most_usd > self.left_usd:
@@ -187,7 +191,7 @@ class BudgetGate:
         price = self._price(None)
         assert price is not None
         characters = sum(len(turn.content) for turn in request.messages)
-        tokens = request.sampling.max_tokens or _TOKENS_IF_UNLIMITED
+        tokens = request.sampling.max_tokens or TOKENS_IF_UNLIMITED
         most = price.of_tokens(characters / _CHARACTERS_A_TOKEN, tokens, batch=self.batch)
         # Beyond the longest prompt that the price is for, it is at least that price.
         most = most if most is not None else characters * price.input / 1e6

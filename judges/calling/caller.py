@@ -21,7 +21,7 @@ from judges.backends.base import (
     Request,
     ServerFacts,
 )
-from judges.backends.limiter import Limits
+from judges.backends.limiter import PROBE_RETRIES, Limits, own_limits
 from judges.backends.opening import open_model
 from judges.backends.runner import Call, complete_batches
 from judges.backends.spec import ModelSpec
@@ -84,7 +84,7 @@ class Caller:
         `batch_store`; `tell` is told how far they are, and at the end what is waited for; `show`
         is what keeps a server's replies from coming, whenever that changes."""
         self.stores = Stores(cache, ledger, prices, batch_store)
-        self.limits = limits or Limits()
+        self.limits = limits or own_limits()
         self.budget = Budget(max_cost_usd)
         self.checked: set[str] = set()
         """The keys of the models that have been tried with a question before the rest was asked."""
@@ -314,13 +314,13 @@ class Caller:
         from judges.backends.calls import Calls
 
         gate = BudgetGate(self.budget, spec, self.stores.prices)
-        llm = self.remote(spec)
+        llm, server = self.remote(spec), (spec.url, spec.key_variable)
 
         def keep(calls: Sequence[Call]) -> None:
             self.stores.keep(spec, task, calls)
 
-        server = (spec.url, spec.key_variable)
-        return Calls(self._opened_runner(), llm, server, gate=gate, keep=keep)
+        most = PROBE_RETRIES if task.purpose == "probe" else None
+        return Calls(self._opened_runner(), llm, server, gate=gate, keep=keep, most_retries=most)
 
     def _opened_batches(self) -> Batches:
         if self._batches is None:

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 from judges.alpaca_eval.files import PLACEHOLDER, EvaluatorConfig, read_config
 from judges.asking.llm_judge import LLMJudge, in_order
 from judges.asking.verdicts import EMPTY, NO_VERDICT
-from judges.backends.base import Completion, Request, Sampling, credible
+from judges.backends.base import TOKENS_IF_UNLIMITED, Completion, Request, Sampling, credible
 from judges.base import Shown, Verdict
 from judges.errors import UserError
 from judges.prompting.quoting import quote
@@ -114,7 +114,7 @@ class AlpacaEvalConfig(LLMJudge):
 
     @property
     def reply_tokens(self) -> tuple[float, float, float]:
-        most = self.sampling.max_tokens or 1024
+        most = self.sampling.max_tokens or TOKENS_IF_UNLIMITED
         return min(1, most), min(50, most), most
 
     def identity(self) -> Mapping[str, Any]:

@@ -22,7 +22,7 @@ class ChecklistLLM(AloneJudge[tuple[bool, ...]]):
     """Prefers the answer that, as the model sees it, meets more of the instruction's criteria."""
 
     KIND: ClassVar[str] = "checklist_llm"
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
     NAMES: ClassVar[frozenset[str]] = frozenset(
         {"conversation", "answer", "gold", "criteria", "form", "persona", "nonce"}
     )

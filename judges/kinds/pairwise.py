@@ -24,7 +24,7 @@ class Pairwise(LLMJudge):
     """Prefers the answer that the model says is better."""
 
     KIND: ClassVar[str] = "pairwise"
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
     NAMES: ClassVar[frozenset[str]] = frozenset(
         {"conversation", "first", "second", "form", "gold", "criteria", "persona", "nonce"}
     )

@@ -27,7 +27,7 @@ class Pointwise(AloneJudge[int]):
     """Prefers the answer to which the model gives the higher score."""
 
     KIND: ClassVar[str] = "pointwise"
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
     NAMES: ClassVar[frozenset[str]] = frozenset(
         {
             "conversation", "answer", "gold", "criteria", "rubric", "lowest", "highest", "form",

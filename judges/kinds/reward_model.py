@@ -15,17 +15,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from judges.asking.scores import check_map, preference
-from judges.backends.checkpoint import find_checkpoint, pin_of
-from judges.backends.reward import RewardScorer, Score, check_reward
 from judges.base import Shown, Verdict
 from judges.calling.caller import Caller, Task
 from judges.errors import UserError
 from judges.prompting.quoting import quote
 from judges.prompting.templates import args_with_digest, chat_template_file
 from judges.schema import Instruction, Message
+
+if TYPE_CHECKING:
+    from judges.backends.reward import RewardScorer, Score
 
 _ARGS = ("batch_size", "chat_template", "device", "dtype", "system_prompt")
 _CHUNK = 512
@@ -84,10 +85,16 @@ class RewardModel:
 
     def check(self) -> None:
         """Raises UserError for files that are no reward model's; loads nothing."""
+        from judges.backends.checkpoint import find_checkpoint
+        from judges.backends.reward import check_reward
+
         check_reward(find_checkpoint(self.model, revision=self.revision).folder)
 
     def load(self) -> RewardScorer:
         """The model, ready to score; raises UserError, also for another one than `weights` says."""
+        from judges.backends.checkpoint import pin_of
+        from judges.backends.reward import RewardScorer
+
         settings: dict[str, Any] = {**self.args, "revision": self.revision}
         if (file := chat_template_file(self.args, self.folder)) is not None:
             settings["chat_template"] = file

@@ -18,21 +18,29 @@ BEGIN, END = "\ufdd0", "\ufdd1"
 """The marks; `quote` takes them out of what it quotes."""
 
 _PLAIN = re.compile(r"[\t\n -~]*")
-_LINE_END = re.compile("\r\n|[\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
+_ENDS = "\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029"
+_LINE_END = re.compile(f"\r\n|[{_ENDS}]")
 
 # What nobody can see: control characters but tab and line feed, zero-width and bidirectional
 # controls, fillers, tag characters, noncharacters. A joiner or variation selector stays where it
 # stands alone, as in Persian, Hindi and emoji; a run of them means nothing but hidden text.
-_UNSEEN = re.compile(
-    "[\x00-\x08\x0e-\x1b\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"
+_HIDDEN = (
+    "\x00-\x08\x0e-\x1b\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"
     "\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164\ufdd0-\ufdef\ufeff\uffa0\ufff0-\ufffb"
-    "\ufffe\uffff\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e00ff"
-    "\U000e01f0-\U000e0fff"
+    "\ufffe\uffff"
+)
+_HIDDEN_ABOVE = (
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e00ff\U000e01f0-\U000e0fff"
     + "".join(f"{chr(p * 65536 + 0xFFFE)}{chr(p * 65536 + 0xFFFF)}" for p in range(1, 17))
-    + "]"
-    "|[\u200c\u200d]{2,}|[\ufe00-\ufe0f\U000e0100-\U000e01ef]{2,}"
+)
+_UNSEEN = re.compile(
+    f"[{_HIDDEN}{_HIDDEN_ABOVE}]|[\u200c\u200d]{{2,}}|[\ufe00-\ufe0f\U000e0100-\U000e01ef]{{2,}}"
 )
 _SURROGATE = re.compile("[\ud800-\udfff]")
+# None of all these, and nothing above U+FFFF: found out twenty times as fast.
+_HARMLESS = re.compile(
+    f"[^{_ENDS}{_HIDDEN}\u200c\u200d\ufe00-\ufe0f\ud800-\udfff\U00010000-\U0010ffff]*"
+)
 
 # An opening bracket, or what looks like one; how far behind it a frame's first word may end.
 _BRACKET = re.compile(
@@ -45,23 +53,26 @@ _LOOKALIKES = str.maketrans(
     "eeeiiinndggbb",
 )
 
-# The control tokens of the chat formats in use; a server's tokenizer is not known to us.
-_CONTROL = re.compile(
-    r"[<\uff1c][|\uff5c][^<>\uff1c\uff1e|\uff5c\s]{1,40}[|\uff5c]?[>\uff1e]"
-    r"|[<\uff1c][^<>\uff1c\uff1e|\uff5c\s]{1,40}[|\uff5c][>\uff1e]"
-    r"|</?s>|</?(?:bos|eos|pad|unk|mask|sop|eop|eod|eoh|eoa)>|<(?:bos|eos|pad)_token>"
-    r"|<(?:extra_id|special|reserved|unused)_?\d+>"
-    r"|</?(?:start|end)_of_(?:turn|image|text)>|</?think(?:ing)?>|</?tool_(?:call|response)s?>"
-    r"|\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|TOOL_CONTENT|THINK"
-    r"|MODEL_SETTINGS|IMG|PREFIX|MIDDLE|SUFFIX|s?gMASK|CLS|SEP|PAD|MASK|UNK)\]"
-    r"|<</?SYS>>|\]~!?b[\[\]]",
+# The control tokens of the chat formats that are known; a server's tokenizer is not known to us.
+_CONTROL = re.compile(  # its first character apart, so that all others are passed over quickly
+    r"[<\uff1c\[\]](?:(?<=[<\uff1c])(?:"
+    r"[|\uff5c][^<>\uff1c\uff1e|\uff5c\s]{1,40}[|\uff5c]?[>\uff1e]"
+    r"|[^<>\uff1c\uff1e|\uff5c\s]{1,40}[|\uff5c][>\uff1e]"
+    r"|/?(?:s|(?:bos|eos|eot|eom|pad|unk|mask|sep|cls|sop|eop|eod|eoh|eoa)(?:_token|_id)?"
+    r"|(?:begin|start|end)_of_\w{1,20}|im_(?:start|end)|seed:\w{1,40}"
+    r"|(?:extra_id|special|reserved|unused|ctrl|mask)_?\d+"
+    r"|think(?:ing)?|tool_(?:call|response|sep)s?|arg_(?:key|value))>|</?SYS>>)"
+    r"|(?<=\[)(?:/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|TOOL_CONTENT|THINK"
+    r"|ARGS|CALL_ID|MODEL_SETTINGS|IMG|PREFIX|MIDDLE|SUFFIX|s?gMASK|BOS|EOS|EOT|CLS|SEP|PAD|MASK|UNK"
+    r"|(?:unused|control_)\d+)\]|[|][^\[\]|\s]{1,40}[|]\]|e~\[)"
+    r"|(?<=\])~!?b[\[\]])",
     re.IGNORECASE,
 )
 
 
 def seen(text: str) -> str:
     """The text without characters that nobody can see, with plain line ends and valid Unicode."""
-    if _PLAIN.fullmatch(text):  # most texts are, and this is soon found out
+    if _PLAIN.fullmatch(text) or _HARMLESS.fullmatch(text):  # nearly all texts are
         return text
     return _SURROGATE.sub("\ufffd", _UNSEEN.sub("", _LINE_END.sub("\n", text)))
 
@@ -76,7 +87,9 @@ def framed(label: str, text: str, nonce: str) -> str:
 
     What looks like a line of a frame in the text gets a space behind its bracket all the same.
     """
-    inside = _BRACKET.sub(_apart, seen(text))
+    inside = seen(text)
+    if "[" in inside or not inside.isascii():
+        inside = _BRACKET.sub(_apart, inside)
     return f"[begin {label} {nonce}]\n{BEGIN}{inside}{END}\n[end {label} {nonce}]"
 
 

@@ -69,11 +69,12 @@ class Template:
         for name, text in (own or {}).items():
             filled[name] = text.strip().replace("{nonce}", nonce)
         filled["nonce"] = nonce
-        empty = "|".join(name for name, text in filled.items() if not text) or "(?!)"
+        empty = tuple(name for name, text in filled.items() if not text)
 
         def fill(text: str) -> str:
-            text = re.sub(rf"(?m)^[ \t]*\{{(?:{empty})\}}[ \t]*$\s*", "", text)
-            return re.sub(r"\{([a-z_]+)\}", lambda m: filled.get(m[1], m[0]), text).strip()
+            parts = list(_parts(text, empty))
+            parts[1::2] = [filled.get(name, f"{{{name}}}") for name in parts[1::2]]
+            return "".join(parts).strip()
 
         system = fill(self.system)
         turns = [Message("system", system)] if system else []
@@ -83,6 +84,15 @@ class Template:
 @lru_cache(maxsize=4096)  # a verdict is read by the nonce that it was asked for with
 def _nonce(template: str, data: tuple[tuple[str, str], ...]) -> str:
     return nonce_of([template, *(f"{name}={text}" for name, text in data)])
+
+
+@lru_cache(maxsize=64)  # the same for nearly every prompt of a judge
+def _parts(text: str, empty: tuple[str, ...]) -> tuple[str, ...]:
+    """What of a turn stands around the names in it, and every second one a name; without the lines
+    where one of the empty stands alone."""
+    alone = "|".join(empty) or "(?!)"
+    text = re.sub(rf"(?m)^[ \t]*\{{(?:{alone})\}}[ \t]*$\s*", "", text)
+    return tuple(re.split(r"\{([a-z_]+)\}", text))
 
 
 @cache  # every prompt's nonce asks for it

@@ -34,6 +34,8 @@ def opens_thinking(prompt: str) -> bool:
 def begins_inside(text: str) -> bool:
     """Whether the first tag of a text is a closing one, as in an answer whose prompt is not known
     and held the opening one."""
+    if "</" not in text and "[/" not in text:  # most texts hold no closing tag
+        return False
     first = _ANY_TAG.search(text)
     return first is not None and first[2] is not None
 

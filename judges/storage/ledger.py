@@ -100,11 +100,14 @@ class Ledger:
         folder: str | None = None,
         since: str | None = None,
     ) -> list[Spending]:
-        """What was spent by group, the dearest first; weeks in their order, as 2026-W31.
+        """What was spent by group, the dearest first; weeks in their order, as 2026-W31. Calls for no
+        board, or for no judge, are named by their purpose: (annotate), say.
 
         `since` is a time as `now` writes it, or the beginning of one: a date.
         """
         column = "SUBSTR(time, 1, 10)" if by == "week" else f'"{by}"'
+        if by in ("board", "judge"):
+            column = f"CASE WHEN {column} = '' THEN '(' || purpose || ')' ELSE {column} END"
         asked = {"board = ?": board, "folder = ?": folder, "time >= ?": since}
         given = {text: value for text, value in asked.items() if value is not None}
         where = f"WHERE {' AND '.join(given)} " if given else ""

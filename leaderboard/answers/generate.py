@@ -21,7 +21,7 @@ from judges.records import Appender, digest, to_line, write_atomic
 from judges.schema import Instruction, Message, Output
 from leaderboard import __version__
 from leaderboard.answers.models import UNSETTABLE, LanguageModel, refuse_to_send
-from leaderboard.rows.results import Manifest, Row
+from leaderboard.rows.results import Manifest, Row, StoredAnswers, answers_digest
 from leaderboard.watch import Watch
 
 
@@ -40,7 +40,10 @@ def store_answers(
     """
     texts = {output.instruction_id: output.text for output in outputs.values()}
     manifest = Manifest(
-        source=source, parts={"answers": digest(texts)}, settings={}, herdbook=__version__
+        source=source,
+        parts={"answers": answers_digest(outputs)},
+        settings={},
+        herdbook=__version__,
     )
     bound = row.manifest()
     is_from_file = bound is not None and set(bound.parts) == set(manifest.parts)
@@ -95,6 +98,13 @@ def generate_answers(
     watch.note("first prompt:\n" + "\n".join(f"  | {line}" for line in first.splitlines()))
     claim(row, manifest, overwrite=overwrite)
     held = _held(row)
+    bound = row.manifest()
+    # Where a line was lost, nothing can be told of the others.
+    if bound is not None and bound.stored is not None and bound.stored.n == len(held):
+        if overwrite and not bound.names(held):
+            held = {}
+        elif not overwrite:
+            require_stored(row, held)
     if overwrite:
         for instruction_id in _to_other_prompts(held, instructions):
             del held[instruction_id]
@@ -103,6 +113,8 @@ def generate_answers(
     left = [i for i in instructions if i.id not in held]
     if held and left:
         watch.note(f"{len(held)} answers are there already; {len(left)} are left")
+    if left:
+        row.write_manifest(manifest)  # which are stored is known when all have come
     asked = {i.id: i for i in left}
     requests = [_request(model, instruction, sampling) for instruction in left]
     failures: Counter[str] = Counter()
@@ -129,6 +141,7 @@ def generate_answers(
             held[request.id] = output
     place = {instruction.id: n for n, instruction in enumerate(instructions)}
     _write(row, sorted(held.values(), key=lambda o: place.get(o.instruction_id, len(place))))
+    row.write_manifest(replace(manifest, stored=StoredAnswers(len(held), answers_digest(held))))
     caller.free()  # the memory is for the judges now
     if failures:
         raise MissingAnswers(failures, len(instructions))
@@ -214,6 +227,17 @@ def require_own_prompts(
         raise UserError(
             f"{row.outputs_file}: {len(other)} answers were given to other prompts than this "
             f"board's ({few}). Answer anew with --overwrite, or under another --name"
+        )
+
+
+def require_stored(row: Row, outputs: Mapping[str, Output]) -> None:
+    """Raises UserError where the answers in the row's file are not those that were stored there."""
+    manifest = row.manifest()
+    if manifest is not None and not manifest.names(outputs):
+        raise UserError(
+            f"{row.outputs_file}: these are not the answers that manifest.json names: the file was "
+            "changed. Give the eval that made them once more, with --overwrite; or put these on "
+            f"the board as others: leaderboard eval {row.outputs_file} --name NAME"
         )
 
 

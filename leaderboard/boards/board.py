@@ -19,12 +19,11 @@ import tomli_w
 
 from judges.base import stable_fraction
 from judges.errors import UserError
-from judges.kinds.alpaca_eval_config import AlpacaEvalConfig
 from judges.kinds.recorded import Recorded
 from judges.panel import Panel
 from judges.panel_files import panel_toml
 from judges.records import digest, read_toml, to_line, validated
-from judges.registry import make_panel, named_files, read_panel
+from judges.registry import make_panel, named_files, own_files, read_panel
 from judges.schema import Comparison, Instruction, Output
 from leaderboard.boards.calibration import (
     CalibrationFile,
@@ -219,9 +218,8 @@ def _read_panel(folder: Path, instructions: Sequence[Instruction]) -> Panel:
                 )
     panel = make_panel(table, folder, file)
     for judge in panel.judges:
-        # An evaluator config names a file of its own.
-        named = judge.files().values() if isinstance(judge, AlpacaEvalConfig) else ()
-        if not all(path.resolve().is_relative_to(folder.resolve()) for path in named):
+        paths = own_files(judge).values()
+        if not all(path.resolve().is_relative_to(folder.resolve()) for path in paths):
             raise UserError(f"{file}: judge {judge.name} reads a file outside the board's folder")
     panel.check(instructions)
     return panel

@@ -11,16 +11,18 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
 from judges.errors import UserError
 from judges.records import validated
-from leaderboard.statistics.lc_joint import Calibration, ControlRows
-from leaderboard.statistics.length_control import GamedRows
 from leaderboard.user_files import read_rows
+
+if TYPE_CHECKING:
+    from leaderboard.statistics.lc_joint import Calibration
+    from leaderboard.statistics.length_control import GamedRows
 
 LC_ALPACA_EVAL = "lc_alpaca_eval.json"
 CALIBRATION = "calibration.json"
@@ -66,6 +68,8 @@ class LcAlpacaEvalFile:
 
     def gamed_rows(self) -> GamedRows:
         """The verdicts as arrays; only differences of lengths matter, so the model's is 0."""
+        from leaderboard.statistics.length_control import GamedRows
+
         places = {instruction: n for n, instruction in enumerate(self.difficulty)}
         return GamedRows(
             preference=np.array([row.preference for row in self.gamed]),
@@ -121,6 +125,8 @@ class CalibrationFile:
 
     def calibration(self) -> Calibration:
         """The same as arrays, by the board's instructions."""
+        from leaderboard.statistics.lc_joint import Calibration, ControlRows
+
         controls = [
             ControlRows(
                 name=control.name,

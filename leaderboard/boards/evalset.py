@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from judges.criteria.share import parse
 from judges.errors import UserError
 from judges.records import read_records, validated
 from judges.schema import Instruction, Output
@@ -37,6 +36,10 @@ def check_instruction(instruction: Instruction, where: str) -> None:
         raise UserError(f"{where}: the id {instruction.id!r} must be printable")
     if not instruction.category.isprintable():
         raise UserError(f"{where}: the category {instruction.category!r} must be printable")
+    if not instruction.checks:
+        return
+    from judges.criteria.share import parse
+
     for check in instruction.checks:
         try:
             parse(check)

@@ -7,12 +7,13 @@ import sys
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, ClassVar
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from judges.reading import printable
 from leaderboard.watch import T, Watch
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 SECONDS_BETWEEN_LINES = 15.0
 
@@ -28,6 +29,8 @@ class Console(Watch):
     _last_waiting: ClassVar[float] = -SECONDS_BETWEEN_LINES
 
     def note(self, text: str) -> None:
+        from tqdm import tqdm
+
         tqdm.write(printable(text), file=sys.stderr)  # above a bar, and not into it
 
     def waiting(self, text: str) -> None:
@@ -41,6 +44,8 @@ class Console(Watch):
     def track(self, items: Iterable[T], total: int, what: str) -> Iterable[T]:
         if not sys.stderr.isatty():
             return self._lines(items, total, what)
+        from tqdm import tqdm
+
         # Asked for here, as tqdm shows nothing on a terminal that does not tell its size.
         width, height = shutil.get_terminal_size()
         width = min(width, 120)

@@ -45,7 +45,8 @@ class Cost:
 
         ledger = Ledger(open_database())
         if self.board is not None:
-            self._check_board(self.board, [s.group for s in ledger.spending("board")])
+            groups = [s.group for s in ledger.spending("board")]
+            self._check_board(self.board, [group for group in groups if group[:1] != "("])
         by = self.by or ("board" if self.board is None else "judge")
         spending = ledger.spending(
             by,
@@ -68,7 +69,7 @@ class Cost:
     def _check_board(self, board: str, on_record: Sequence[str]) -> None:
         """Raises UserError for a board that neither is there nor ever cost anything."""
         results = self.results or Path("results")
-        known = sorted({*board_names(results), *filter(None, on_record)})
+        known = sorted({*board_names(results), *on_record})
         if board not in {*known, *packaged_boards()}:
             raise UserError(
                 f"no board {board!r} in {results}, nor on record; known: {', '.join(known) or 'none'}"

@@ -20,7 +20,7 @@ from judges.kinds.recorded import Recorded
 from judges.records import digest
 from judges.schema import Comparison, Instruction, Output
 from leaderboard import __version__
-from leaderboard.answers.generate import require_own_prompts
+from leaderboard.answers.generate import require_own_prompts, require_stored
 from leaderboard.boards.board import Board
 from leaderboard.boards.evalset import require_all
 from leaderboard.comparing.comparison import (
@@ -199,6 +199,7 @@ def answers_of(board: Board, name: str) -> Answers:
         outputs = row.outputs(allow_torn=True)
         require_all(outputs, board.instructions, str(row.outputs_file))
         require_own_prompts(row, outputs, board.instructions)
+        require_stored(row, outputs)
     without = sum(outputs[i.id].length is not None for i in board.instructions)
     if without and not board.is_recorded:
         raise UserError(

@@ -10,7 +10,12 @@ from judges.errors import UserError
 from judges.schema import Output
 from leaderboard.boards.board import Board
 from leaderboard.comparing.head_to_head import FOLDER, VERSUS, verdicts_digest
-from leaderboard.judging.controls import control_row, judged_controls
+from leaderboard.judging.controls import (
+    CONTROLS,
+    control_outputs,
+    control_row,
+    judged_controls,
+)
 from leaderboard.judging.judging import is_on_other_texts
 from leaderboard.rows.results import Row
 from leaderboard.rows.standings import board_rows
@@ -28,7 +33,8 @@ def check_board(board: Board) -> dict[str, str]:
     first = board.settings.references[:1]
     faults = {
         f"control {name}": _faults(board, control_row(board, name), summary, outputs, first)
-        for name, (summary, outputs) in judged_controls(board).items()
+        for name, summary in judged_controls(board).items()
+        if (outputs := control_outputs(board, name, CONTROLS[name])) is not None
     }
     for row in board_rows(board):
         try:
@@ -45,7 +51,10 @@ def _row_faults(board: Board, row: Row) -> str:
         return ""  # it is in no table
     row.info()  # raises where it cannot be read
     outputs = row.outputs() if row.outputs_file.is_file() else {}
-    return _faults(board, row, summary, outputs)
+    manifest, faults = row.manifest(), _faults(board, row, summary, outputs)
+    if outputs and manifest is not None and not manifest.names(outputs):
+        faults = "; ".join(filter(None, ["its answers are not those that were stored", faults]))
+    return faults
 
 
 def _faults(

@@ -5,6 +5,7 @@ What a later version of Herdbook does by default, or how it words a prompt, must
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 
 from judges.asking.llm_judge import LLMJudge
 from judges.backends.checkpoint import commit_of, find_checkpoint, pin_of
+from judges.backends.spec import URL_VARIABLES
 from judges.base import Judge, Orders
 from judges.calling.prices import Prices
 from judges.errors import UserError
@@ -188,6 +190,20 @@ def floating(panel: Panel) -> str:
         f"not bound to one version of its model: {', '.join(dict.fromkeys(names))}. Another one can "
         "come behind such a name, and later rows are then measured otherwise: a name with a date, "
         "or hf/ORG/NAME@COMMIT, is bound"
+    )
+
+
+def without_address(panel: Panel) -> str:
+    """In a line, the judges of which nobody says where they are served; empty where there are none."""
+    specs = [judge.spec for judge in panel.judges if isinstance(judge, LLMJudge)]
+    named = [spec for spec in specs if spec.provider == "openai-api" and not spec.base_url]
+    variable = URL_VARIABLES["openai-api"]
+    if not named or os.environ.get(variable):
+        return ""
+    names = ", ".join(dict.fromkeys(spec.spec for spec in named))
+    return (
+        f"where is it served? {names} has no address yet: eval needs one, in {variable} or as "
+        "base_url in panel.toml. With --judge …@URL it is written there"
     )
 
 

@@ -59,11 +59,8 @@ def card(
         lines += _neighbours(board, table, name)
     lines += _out_of_range(board, name, rate["value"], table)
     lines.append(_judged(summary, "" if is_plain else "the win rate "))
-    if summary["verdicts"]["n_missing"] and any(
-        isinstance(j, LLMJudge) for j in board.panel.judges
-    ):
-        again = f"leaderboard eval {name} --board {board.name} --only judge --overwrite"
-        lines.append(f"    what could not be read is stored; ask anew with: {again}")
+    if summary["verdicts"]["n_missing"]:
+        lines += _ask_again(board, name)
     lines += _flips(board, summary)
     if kin := summary.get("self_judging"):
         reasons = "; ".join(f"{judge}: {why}" for judge, why in kin.items())
@@ -220,6 +217,8 @@ def _flips(board: Board, summary: dict[str, Any]) -> list[str]:
     found = summary.get("flips", {})
     lines = []
     for judge, of in found.items():
+        if not (of["n_decided"] or of["n_tied"]):
+            continue
         whose = f" ({judge})" if len(board.panel.judges) > 1 else ""
         line = f"  flips{whose}: {of['n_flipped']} of {of['n_decided']} decided pairs"
         if of["n_decided"]:
@@ -245,6 +244,23 @@ def _judged(summary: dict[str, Any], of: str) -> str:
             f"{100 * rate['bound_low']:.1f} to {100 * rate['bound_high']:.1f} %"
         )
     return line
+
+
+def _ask_again(board: Board, name: str) -> list[str]:
+    """How verdicts of language models that are missing can still come."""
+    asked = {judge.name for judge in board.panel.judges if isinstance(judge, LLMJudge)}
+    missing = [
+        annotation
+        for annotation in Row(board.path / name).annotations()
+        if annotation.preference is None and annotation.annotator in asked
+    ]
+    again = f"leaderboard eval {name} --board {board.name} --only judge"
+    lines = []
+    if any(annotation.n_calls == 0 for annotation in missing):
+        lines.append(f"    ask for what did not come with: {again}")
+    if any(annotation.n_calls for annotation in missing):
+        lines.append(f"    what could not be read is stored; ask anew with: {again} --overwrite")
+    return lines
 
 
 def rank_range(low: float, high: float) -> str:

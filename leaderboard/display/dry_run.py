@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, MutableMapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
 from judges.asking.llm_judge import LLMJudge
-from judges.backends.base import Request, Sampling
+from judges.backends.base import TOKENS_IF_UNLIMITED, Request, Sampling
 from judges.base import Shown
 from judges.calling.caller import Caller
-from judges.schema import Comparison, Instruction
+from judges.schema import Comparison, Instruction, Message
 from leaderboard.answers.answers import read_answers
 from leaderboard.answers.generate import open_requests
 from leaderboard.answers.models import AnswersFile, LanguageModel, Model, row_name
@@ -27,6 +28,8 @@ from leaderboard.rows.self_judging import excluded
 
 ANSWER_TOKENS = (50.0, 300.0)
 """Tokens of an answer, low and expected; the high case is the board's max_tokens."""
+Counted = MutableMapping[str, set[tuple[Message, ...]]]
+"""By judge the prompts that are counted already: what comes twice is asked once."""
 
 
 def dry_run(
@@ -62,8 +65,9 @@ def dry_run(
     if only == "generate":
         return found
     pairs = board.comparisons(instructions, answers, row.name)
+    counted: Counted = defaultdict(set)
     of_row = [
-        _judging(judge, board, [(row, pairs)], row.name, caller, anew)
+        _judging(judge, board, [(row, pairs)], row.name, caller, anew, counted)
         for judge in llm_judges(board)
     ]
     found += of_row
@@ -75,18 +79,25 @@ def dry_run(
     ]
     found += _watching(board, asked, pairs, caller)
     if is_first:
-        found += control_estimates(board, caller, limit=len(instructions), anew=anew)
+        found += control_estimates(
+            board, caller, limit=len(instructions), anew=anew, counted=counted
+        )
     return found
 
 
 def control_estimates(
-    board: Board, caller: Caller, *, limit: int | None = None, anew: bool = False
+    board: Board,
+    caller: Caller,
+    *,
+    limit: int | None = None,
+    anew: bool = False,
+    counted: Counted | None = None,
 ) -> list[Estimate]:
     """The calls that the controls take which are not judged yet, judge by judge; `limit` is a
     trial's."""
     controls = unjudged_controls(board, limit)
     judges = llm_judges(board) if controls else []
-    return [_judging(judge, board, controls, "controls", caller, anew) for judge in judges]
+    return [_judging(judge, board, controls, "controls", caller, anew, counted) for judge in judges]
 
 
 def meeting_estimates(
@@ -121,7 +132,7 @@ def answers_estimate(
 ) -> Estimate:
     """The answers that a model behind a server is still to give."""
     requests = open_requests(row, model, instructions, sampling)
-    most = model.sampling(sampling).max_tokens or 4096
+    most = model.sampling(sampling).max_tokens or TOKENS_IF_UNLIMITED
     replies = [min(tokens, most) for tokens in ANSWER_TOKENS] + [most]
     n_stored = len(requests) - caller.n_uncached(model.spec, requests)
     what = f"{row.name}: answers"
@@ -136,6 +147,7 @@ def _judging(
     whose: str,
     caller: Caller,
     anew: bool = False,
+    counted: Counted | None = None,
 ) -> Estimate:
     left = [
         view
@@ -147,6 +159,9 @@ def _judging(
     if whose == "controls":  # the judge's first call is one of theirs, or one more
         left += probe(board, judge)
     requests = _different(judge, left)
+    if counted is not None:
+        requests = [of for of in requests if of.messages not in counted[judge.name]]
+        counted[judge.name] |= {of.messages for of in requests}
     n_stored = 0
     if judge.spec.is_remote and requests:
         unread = [r for row, pairs in work for r in unread_requests(board, judge, row, pairs)]

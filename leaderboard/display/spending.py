@@ -30,7 +30,7 @@ def since_time(text: str, now: datetime | None = None) -> str:
 
 def spending_cells(spending: Sequence[Spending], by: By) -> tuple[list[str], list[list[str]]]:
     """Headers and cells, one row a group, and where there are several one for all of them."""
-    body = [_cells(group.group or "(none)", [group]) for group in spending]
+    body = [_cells(group.group, [group]) for group in spending]
     if len(spending) > 1:
         body.append(_cells("in all", spending))
     return [by, *HEADERS], body

@@ -24,7 +24,6 @@ from leaderboard.judging.judging import judge_rows
 from leaderboard.rows.columns import board_columns
 from leaderboard.rows.results import Manifest, Row
 from leaderboard.rows.summary import summarise
-from leaderboard.statistics.lc_joint import MAX_GAIN
 from leaderboard.watch import Watch
 
 NULL_ANSWER = (
@@ -79,8 +78,8 @@ CONTROLS = {
 
 def truncate(text: str) -> str:
     """The first third of a text's words, at least one less than all of them."""
-    parts = text.split(" ")
-    return " ".join(parts[: len(parts) // 3])
+    n = (text.count(" ") + 1) // 3
+    return " ".join(text.split(" ", n)[:n])
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +119,8 @@ def run_controls(
             left = _unjudged(board, limit)
             work = control_comparisons(board, left, limit)
             for row, _ in work:
-                row.write_manifest(_manifest(board, row.name, left[row.name]))
+                texts = {i: output.text for i, output in left[row.name].items()}
+                row.write_manifest(_manifest(board, row.name, texts))
             judge_rows(board, work, watch, caller, "controls")
             instructions, references = control_items(board, limit), board.settings.references[:1]
             for row, _ in work:
@@ -135,7 +135,7 @@ def control_items(board: Board, limit: int | None = None) -> tuple[Instruction, 
     items = board.first(board.settings.control_items)
     if limit is None or limit >= len(items):
         return items
-    judged = [summary["answers"]["n"] for summary, _ in judged_controls(board).values()]
+    judged = [summary["answers"]["n"] for summary in judged_controls(board).values()]
     return board.first(min(len(items), max(limit, *judged, 1)))
 
 
@@ -164,25 +164,25 @@ def _unjudged(board: Board, limit: int | None) -> dict[str, dict[str, Output]]:
     few instructions, or whose verdicts have gaps."""
     left, n = {}, len(control_items(board, limit))
     for name, control in CONTROLS.items():
-        outputs = control_outputs(board, name, control)
-        if outputs is None:
+        texts = _texts(board, name, control)
+        if texts is None:
             continue
-        summary = _summary(board, name, outputs)
+        summary = _summary(board, name, texts)
         if summary is None or summary["verdicts"]["n_missing"] or summary["answers"]["n"] < n:
-            left[name] = outputs
+            left[name] = _outputs(board, name, texts)
     return left
 
 
-def _manifest(board: Board, name: str, outputs: dict[str, Output]) -> Manifest:
+def _manifest(board: Board, name: str, texts: Mapping[str, str]) -> Manifest:
     """What a control's verdicts are on: other texts, as of another version, are judged again."""
     key = f"digest of control {name}"
-    if key not in board.derived or board.derived[key][0] is not outputs:
-        board.derived[key] = outputs, digest({i: output.text for i, output in outputs.items()})
+    if key not in board.derived or board.derived[key][0] is not texts:
+        board.derived[key] = texts, digest(texts)
     parts = {"answers": board.derived[key][1]}
     return Manifest(source=f"control {name}", parts=parts, settings={}, herdbook=__version__)
 
 
-def _summary(board: Board, name: str, outputs: dict[str, Output]) -> dict[str, Any] | None:
+def _summary(board: Board, name: str, texts: Mapping[str, str]) -> dict[str, Any] | None:
     """The control's summary, if there is one of this board and of these answers."""
     try:
         summary = control_row(board, name).summary()
@@ -191,38 +191,51 @@ def _summary(board: Board, name: str, outputs: dict[str, Output]) -> dict[str, A
     if summary is None or summary["board"]["hashes"] != dict(board.hashes):
         return None
     answers = (summary["manifest"] or {}).get("parts")
-    return summary if answers == _manifest(board, name, outputs).parts else None
+    return summary if answers == _manifest(board, name, texts).parts else None
 
 
-def judged_controls(board: Board) -> dict[str, tuple[dict[str, Any], dict[str, Output]]]:
-    """Summary and answers of the controls that have been judged, in the order of CONTROLS."""
+def judged_controls(board: Board) -> dict[str, dict[str, Any]]:
+    """The summaries of the controls that have been judged, in the order of CONTROLS."""
     found = {}
     for name, control in CONTROLS.items():
-        outputs = control_outputs(board, name, control)
-        if outputs is not None and (summary := _summary(board, name, outputs)) is not None:
-            found[name] = summary, outputs
+        texts = _texts(board, name, control)
+        if texts is not None and (summary := _summary(board, name, texts)) is not None:
+            found[name] = summary
     return found
 
 
 def control_outputs(board: Board, name: str, control: Control) -> dict[str, Output] | None:
-    """The control's answer to every instruction, or None where one cannot be made; made once."""
+    """The control's answer to every instruction, or None where one cannot be made."""
+    texts = _texts(board, name, control)
+    return None if texts is None else _outputs(board, name, texts)
+
+
+def _texts(board: Board, name: str, control: Control) -> dict[str, str] | None:
+    """The texts of the control's answers, by instruction id; made once."""
     key = f"control {name}"
     if key not in board.derived or board.derived[key][0] != control:
-        board.derived[key] = control, _outputs(board, name, control)
-    outputs: dict[str, Output] | None = board.derived[key][1]
-    return outputs
+        board.derived[key] = control, _made(board, control)
+    texts: dict[str, str] | None = board.derived[key][1]
+    return texts
 
 
-def _outputs(board: Board, name: str, control: Control) -> dict[str, Output] | None:
+def _made(board: Board, control: Control) -> dict[str, str] | None:
     reference = board.references[board.settings.references[0]]
-    outputs = {}
+    texts = {}
     for instruction in board.instructions:
         text = control.make(instruction, reference[instruction.id].text)
         if text is None:
             return None
-        made = replace(reference[instruction.id], generator=name, text=text, reasoning="")
-        outputs[instruction.id] = made
-    return outputs
+        texts[instruction.id] = text
+    return texts
+
+
+def _outputs(board: Board, name: str, texts: Mapping[str, str]) -> dict[str, Output]:
+    reference = board.references[board.settings.references[0]]
+    return {
+        i: replace(reference[i], generator=name, text=text, reasoning="")
+        for i, text in texts.items()
+    }
 
 
 def control_row(board: Board, name: str) -> Row:
@@ -235,7 +248,7 @@ def control_results(board: Board) -> list[ControlResult]:
     judged = judged_controls(board)
     results = []
     for column in ("win_rate", *board_columns(board)):
-        for name, (summary, _) in judged.items():
+        for name, summary in judged.items():
             rate = {"win_rate": summary["win_rate"], **summary["columns"]}.get(column)
             # Judges that only replay verdicts have none on a control.
             if rate is not None and rate["value"] is not None:
@@ -247,7 +260,7 @@ def _result(name: str, column: Column, rate: Mapping[str, Any], win_rate: float)
     # With what the guard against constant answers takes off: a cleverer one would keep it.
     control, gain = CONTROLS[name], rate.get("gain", rate["value"] - win_rate)
     outcome = control.outcome(rate["low"], rate["high"])
-    if name == "null" and gain > MAX_GAIN:
+    if _gains_too_much(name, gain):
         outcome = "failed"
     return ControlResult(
         name=name,
@@ -259,6 +272,15 @@ def _result(name: str, column: Column, rate: Mapping[str, Any], win_rate: float)
         column=column,
         gain=gain,
     )
+
+
+def _gains_too_much(name: str, gain: float) -> bool:
+    """Whether length control adds more to the constant answer than it may."""
+    if name != "null" or gain <= 0:
+        return False
+    from leaderboard.statistics.lc_joint import MAX_GAIN
+
+    return gain > MAX_GAIN
 
 
 def describe_controls(board: Board, results: Sequence[ControlResult]) -> str:
@@ -275,7 +297,7 @@ def describe_controls(board: Board, results: Sequence[ControlResult]) -> str:
         of = [result for result in results if result.column == column]
         line = f"{sum(result.passed for result in of)} of {len(of)} where they belong"
         lines.append(f"controls: {line}" if not lines else f"  by {column}: {line}")
-    judged = [summary["answers"]["n"] for summary, _ in judged_controls(board).values()]
+    judged = [summary["answers"]["n"] for summary in judged_controls(board).values()]
     if (n := min(judged)) < (wanted := len(control_items(board))):
         lines[0] += f" (on {n} of {wanted} instructions; a run without --limit judges the others)"
     if missing:
@@ -285,7 +307,9 @@ def describe_controls(board: Board, results: Sequence[ControlResult]) -> str:
         lines.append("  A panel that puts these where they cannot belong must not rank models.")
     lines += [f"  cannot tell {_found(result)}" for result in unclear]
     if unclear:
-        lines.append("  Too few instructions, or the reference is such an answer itself.")
+        lines.append(
+            "  Too few instructions, or the reference is such an answer itself, or the judge cannot tell."
+        )
     if any(instruction.gold_answer is None for instruction in board.instructions):
         lines.append("  Without gold answers a judge's favour for the reference cannot be seen.")
     return "\n".join(lines)
@@ -297,7 +321,7 @@ def _found(result: ControlResult) -> str:
         f"{result.name}{by}: {100 * result.value:.1f} % "
         f"[{100 * result.low:.1f}, {100 * result.high:.1f}], {_MUST[result.expect]}"
     )
-    if result.name == "null" and result.gain > MAX_GAIN:
+    if _gains_too_much(result.name, result.gain):
         text += f"; length control gives it {100 * result.gain:.1f} points"
     return text
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -28,8 +29,10 @@ from leaderboard.judging.first_day import (
     first_day,
     judged,
 )
-from leaderboard.statistics.repeatability import Change, change
 from leaderboard.watch import Watch
+
+if TYPE_CHECKING:
+    from leaderboard.statistics.repeatability import Change
 
 LEVEL = 0.01
 """How often a judge that has not changed raises an alarm."""
@@ -53,6 +56,10 @@ def check_drift(
     gives a verdict on less than half of the comparisons.
     """
     judges_of = by_model(board, needed)
+    if not judges_of:
+        return {}
+    from leaderboard.statistics.repeatability import change
+
     items, pairs = first_day(board)
     finish_first_day(board, judges_of, caller, watch)
     found = {}
@@ -91,9 +98,10 @@ def check_drift(
 
 
 def _told(changed: Change) -> str:
+    p = "p < 0.0001" if changed.p_value < 0.0001 else f"p = {changed.p_value:.4f}"
     return (
         f"{changed.n} verdicts of the first day, asked for once more, lie {changed.today:.3f} off "
-        f"on average ({changed.first_day:.3f} among themselves), p = {changed.p_value:.4f}"
+        f"on average ({changed.first_day:.3f} among themselves), {p}"
     )
 
 

@@ -124,5 +124,7 @@ def _why_stopped(caller: Caller) -> str:
     )
     return (
         f" of {dollars(budget.max_usd)}: {dollars(budget.spent_usd)} paid, {held}{dollars(left)} "
-        "left, which the next call could have cost"
+        f"left, and the next call needs {dollars(budget.needed_usd)}"
+        + "; max_tokens, which is not set, would lower that"
+        * (not budget.needed_is_limited)
     )

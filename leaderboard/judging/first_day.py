@@ -25,7 +25,6 @@ from judges.records import validated
 from judges.schema import Annotation, Comparison, Order
 from leaderboard.boards.board import Board
 from leaderboard.judging.judging import held_verdicts, results_folder
-from leaderboard.judging.trial import is_unreadable
 from leaderboard.rows.results import Row, write_json
 from leaderboard.watch import SILENT, Watch
 
@@ -79,9 +78,14 @@ class _File:
 def first_day(board: Board) -> tuple[list[Item], Pairs]:
     """What drift.json holds, the unfinished last, and those of its comparisons that are as they
     were."""
+    items = _items(board)
+    return items, _unchanged(board, items)
+
+
+def _items(board: Board) -> list[Item]:
     path = board.path / FILE
     if not board.settings.drift or not path.is_file():
-        return [], {}
+        return []
     broken = f"{path}: broken; delete it, and the next row makes it anew"
     try:
         held = validated(_File, json.loads(path.read_text(encoding="utf-8")), str(path))
@@ -89,7 +93,10 @@ def first_day(board: Board) -> tuple[list[Item], Pairs]:
         raise UserError(broken) from None
     if any(item.n_left for item in held.items) or not all(i.n_left for i in held.unfinished):
         raise UserError(broken)
-    items = [*held.items, *held.unfinished]
+    return [*held.items, *held.unfinished]
+
+
+def _unchanged(board: Board, items: Sequence[Item]) -> Pairs:
     digests = {item.pair: item.digest for item in items}
     pairs: dict[tuple[str, str], Comparison] = {}
     for name in dict.fromkeys(item.row for item in items):
@@ -101,7 +108,7 @@ def first_day(board: Board) -> tuple[list[Item], Pairs]:
                 was = digests.get((name, pair.id))
                 if was is not None and was == pair.digest:
                     pairs[name, pair.id] = pair
-    return items, pairs
+    return pairs
 
 
 def by_model(board: Board, judges: Iterable[object]) -> dict[str, list[LLMJudge]]:
@@ -122,8 +129,9 @@ def checked_key(board: Board, model: str) -> str:
 def unfinished_judges(board: Board, rows: Iterable[Row]) -> set[str]:
     """The judges whose first day is on one of these rows, and was interrupted."""
     names = {row.name for row in rows}
-    items, pairs = first_day(board)
-    return {i.judge for i in items if i.n_left and i.row in names and i.pair in pairs}
+    begun = [item for item in _items(board) if item.n_left and item.row in names]
+    pairs = _unchanged(board, begun)
+    return {item.judge for item in begun if item.pair in pairs}
 
 
 def judged(
@@ -182,6 +190,10 @@ def finish_first_day(
     the next run.
     """
     own = {judge.name: judge for of in judges.values() for judge in of}
+    if not own:
+        return
+    from leaderboard.judging.trial import is_unreadable
+
     items, pairs = first_day(board)
     if caller.stopped or not any(_left(item, own, pairs) for item in items):
         return
@@ -298,11 +310,14 @@ def requests_to_come(
 ) -> dict[str, tuple[LLMJudge, list[Request]]]:
     """By model, what watching it will ask for a row with these comparisons, none of it from a cache,
     and one of its judges."""
+    judges_of = by_model(board, judges)
+    if not judges_of:
+        return {}
     items, pairs = first_day(board)
     n = board.settings.drift
     is_enough = len(comparisons) >= min(n, len(board.comparison_ids(board.instructions)))
     found = {}
-    for model, own in by_model(board, judges).items():
+    for model, own in judges_of.items():
         if checked_key(board, model) in caller.checked:
             continue
         judge, names = own[0], {judge.name: judge for judge in own}

@@ -26,7 +26,6 @@ from leaderboard.judging.controls import NULL_ANSWER, control_items
 from leaderboard.judging.estimate import Estimate, dollars, estimate, in_dollars, total
 from leaderboard.judging.first_day import first_day, requests_to_come, unfinished_judges
 from leaderboard.judging.judging import held_verdicts, outstanding, results_folder
-from leaderboard.judging.trial import TRIES, Trial, note_facts, try_judge
 from leaderboard.rows.results import Row
 from leaderboard.rows.self_judging import excluded
 from leaderboard.watch import Watch
@@ -46,6 +45,8 @@ def check_before_answers(
     """Check a model that is to answer and, where the answers will be judged, every judge that asks
     a model: all keys first, and nobody is paid before all is known that can be known for nothing.
     """
+    from leaderboard.judging.trial import note_facts
+
     judges = llm_judges(board) if is_judged else []
     refuse_to_send(board.instructions, model)
     if judges or model.is_remote:
@@ -113,19 +114,21 @@ def check_needed_judges(
                 estimate(judge.name, judge.spec, requests, tokens, prices, n_stored, batch=batch)
             )
     check_reach(needed, caller, board)
+    looks = []
     if watched is not None:
         _check_drift_budget(board, needed, caller, watch)
-        costs += drift_estimates(board, needed, watched, caller)
-    if costs:
-        n_calls = sum(of.n_calls for of in costs)
+        looks = drift_estimates(board, needed, watched, caller)
+        costs += looks
+    most, expected, left_usd = caller.budget.max_usd, total(costs), caller.budget.left_usd
+    are_well = [check_judge(board, judge, caller, watch) for judge in needed]
+    if costs and all(are_well):
+        n_calls, n_looks = (sum(of.n_calls for of in some) for some in (costs, looks))
         watch.note(
             f"{n_calls:,} {'call' if n_calls == 1 else 'calls'} to judges, {in_dollars(costs)}"
+            + f"; {n_looks:,} of them watch whether a judge changes (drift)" * (n_looks > 0)
         )
-    most, expected = caller.budget.max_usd, total(costs)
-    if most is not None and expected is not None and expected[1] > caller.budget.left_usd:
-        watch.note(f"that is more than is left of the budget of {dollars(most)}")
-    for judge in needed:
-        check_judge(board, judge, caller, watch)
+        if most is not None and expected is not None and expected[1] > left_usd:
+            watch.note(f"that is more than is left of the budget of {dollars(most)}")
     return needed
 
 
@@ -185,6 +188,8 @@ def check_judge(board: Board, judge: LLMJudge, caller: Caller, watch: Watch) -> 
     if not judge.spec.is_remote:
         check_local([judge], board)
         return True
+    from leaderboard.judging.trial import Trial, try_judge
+
     trial = Trial(
         probe(board, judge),
         _longest(board, judge),
@@ -198,6 +203,8 @@ def probe(board: Board, judge: LLMJudge) -> list[Shown]:
     """The board's own questions that a judge is tried with, in the order in which they are asked:
     the shortest instructions that controls are judged on, the first reference against an answer to
     nothing, shown as the controls are."""
+    from leaderboard.judging.trial import TRIES
+
     shortest = sorted(control_items(board), key=lambda i: (len(i.text), i.id))[:TRIES]
     reference = board.settings.references[0]
     pairs = [
@@ -238,11 +245,11 @@ def check_local(judges: Iterable[Judge], board: Board | None = None) -> None:
 def check_rewards(judges: Iterable[Judge]) -> None:
     """Raises UserError where a reward model among them cannot be used: its files are no such
     model's, or not those that the panel names. Loads nothing."""
-    from judges.backends.checkpoint import find_checkpoint, pin_of
-
     for judge in judges:
         if not isinstance(judge, RewardModel):
             continue
+        from judges.backends.checkpoint import find_checkpoint, pin_of
+
         try:
             judge.check()
             checkpoint = find_checkpoint(judge.model, revision=judge.revision)

@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -20,10 +20,11 @@ from judges.reading import list_items
 from judges.schema import Output
 from leaderboard.boards.board import Board
 from leaderboard.boards.settings import Column
-from leaderboard.statistics.lc_calibration import MIN_MODELS
-from leaderboard.statistics.lc_joint import LcJoint, lc_joint
-from leaderboard.statistics.length_control import LengthControlled, lc_alpaca_eval
 from leaderboard.statistics.uncertainty import Floats
+
+if TYPE_CHECKING:
+    from leaderboard.statistics.lc_joint import LcJoint
+    from leaderboard.statistics.length_control import LengthControlled
 
 LENGTH_CONTROLLED: tuple[Column, ...] = ("lc_joint", "lc_alpaca_eval")
 
@@ -75,25 +76,26 @@ class Figure:
 
 def column_absent(board: Board, column: Column) -> str:
     """Why the board cannot have the column; empty where it has it."""
-    if column == "win_rate":
+    if column == "win_rate" or column in board_columns(board):
         return ""
     if len(board.settings.references) > 1:
         return "only on boards with one reference"
-    if column == "lc_alpaca_eval" and board.lc_alpaca_eval is None:
+    if column == "lc_alpaca_eval":
         return (
             "it needs AlpacaEval's difficulties and gamed references: "
             "board import … --difficulty FILE --gamed FILE"
         )
-    if column == "lc_joint" and board.calibration is None:
-        return (
-            f"not calibrated: leaderboard board calibrate {board.name}, from {MIN_MODELS} rows on"
-        )
-    return ""
+    from leaderboard.statistics.lc_calibration import MIN_MODELS
+
+    return f"not calibrated: leaderboard board calibrate {board.name}, from {MIN_MODELS} rows on"
 
 
 def board_columns(board: Board) -> list[Column]:
     """The length-controlled columns that the board has."""
-    return [column for column in LENGTH_CONTROLLED if not column_absent(board, column)]
+    if len(board.settings.references) > 1:
+        return []
+    files = {"lc_joint": board.calibration, "lc_alpaca_eval": board.lc_alpaca_eval}
+    return [column for column in LENGTH_CONTROLLED if files[column] is not None]
 
 
 def figures(
@@ -174,6 +176,8 @@ def _letters(text: str) -> str:
 
 
 def _lc_joint(board: Board, preference: Floats, outputs: Mapping[str, Output]) -> Figure:
+    from leaderboard.statistics.lc_joint import lc_joint
+
     assert board.calibration is not None
     calibration = board.calibration.calibration()
     fit = lc_joint(
@@ -193,6 +197,8 @@ def _lc_joint(board: Board, preference: Floats, outputs: Mapping[str, Output]) -
 def _lc_alpaca_eval(
     board: Board, preference: Floats, outputs: Mapping[str, Output], strength: float | None
 ) -> Figure:
+    from leaderboard.statistics.length_control import lc_alpaca_eval
+
     assert board.lc_alpaca_eval is not None
     reference = board.references[board.settings.references[0]]
     ids = [instruction.id for instruction in board.instructions]

@@ -48,6 +48,19 @@ class ModelInfo:
     schema_version: Literal[1] = 1
 
 
+def answers_digest(outputs: Mapping[str, Output]) -> str:
+    """The hash of what answers say, by instruction id."""
+    return digest({output.instruction_id: output.text for output in outputs.values()})
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswers:
+    """How many answers a row holds, and their hash."""
+
+    n: int
+    hash: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """What made a row's answers. The fingerprint is the hash of `parts`."""
@@ -58,11 +71,21 @@ class Manifest:
     settings: Mapping[str, Any]
     """What is worth reading beside the hashes: template, system prompt, first prompt, sampling."""
     herdbook: str
+    stored: StoredAnswers | None = None
+    """The answers that a model gave; None while some are being written."""
     schema_version: int = 1
 
     @property
     def fingerprint(self) -> str:
         return digest(self.parts)
+
+    def names(self, outputs: Mapping[str, Output]) -> bool:
+        """Whether these are the row's answers, and all of them; True where nobody can tell, as it is
+        not written down which those are, or the answers are stored without their texts."""
+        was = self.parts.get("answers") or (self.stored and self.stored.hash)
+        if was is None or any(output.length is not None for output in outputs.values()):
+            return True
+        return was == answers_digest(outputs)
 
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]

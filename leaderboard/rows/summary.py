@@ -19,7 +19,6 @@ from leaderboard.boards.board import Board
 from leaderboard.rows.columns import figures
 from leaderboard.rows.results import SCHEMA_VERSION, Manifest, Row, annotation_frame
 from leaderboard.rows.self_judging import excluded, self_judges
-from leaderboard.statistics.panels import flips
 from leaderboard.statistics.winrate import WinRate, by_category, win_rate
 
 MIN_COVERAGE = 0.95
@@ -83,8 +82,11 @@ def summarise(
     without = excluded(board, row)
     items = row_items(board, stored, instructions, references, without=without)
     overall = win_rate(items[RATE_COLUMNS])
+    is_one = len(board.panel.names) == 1 and not without  # alone it is the panel
     alone = {
-        judge: row_items(board, stored, instructions, references, judge=judge, without=without)
+        judge: items
+        if is_one
+        else row_items(board, stored, instructions, references, judge=judge, without=without)
         for judge in board.panel.names
     }
     in_use = {(c, judge) for judge, its in alone.items() for c in its["comparison_id"]}
@@ -182,6 +184,8 @@ def both_orders(verdicts: Iterable[Annotation]) -> dict[str, dict[str, tuple[flo
 
 
 def _flips(pairs: Mapping[str, tuple[float, float]]) -> dict[str, int]:
+    from leaderboard.statistics.panels import flips
+
     found = flips([one for one, _ in pairs.values()], [two for _, two in pairs.values()])
     return {"n_flipped": found.n_flipped, "n_decided": found.n_decided, "n_tied": found.n_tied}
 
