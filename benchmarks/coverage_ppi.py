@@ -22,9 +22,25 @@ SQUEEZED = 0.6  # a biased judge's preferences go from 0.3 to 0.9
 
 def people_and_judge(
     rng: Rng, data: str, rate: float, correlation: float, shape: tuple[int, int]
-) -> tuple[Floats, Floats, float, float]:
+) -> tuple[Floats, Floats, float, float, float]:
     """Labels with the mean `rate`, the judge's preferences, which correlate with them as said, the
-    standard deviation of the labels, and the slope of their regression on the judge."""
+    standard deviation of the labels, the slope of their regression on the judge, and the
+    correlation. Of a judge that errs the same way on both sides it says how often it is right."""
+    if data == "erring":
+        right = correlation
+        people = (rng.random(shape) < rate).astype(float)
+        judge = np.where(rng.random(shape) < right, people, 1 - people)
+        says = rate * right + (1 - rate) * (1 - right)
+        covariance = rate * right - rate * says
+        deviation = float(np.sqrt(rate * (1 - rate)))
+        slope = covariance / (says * (1 - says))
+        return (
+            people,
+            judge,
+            deviation,
+            slope,
+            slope * float(np.sqrt(says * (1 - says))) / deviation,
+        )
     if data in ("hard", "biased", "ties"):
         ties = 1.2 * rate * (data == "ties")  # 60 % at a rate of 0.5
 
@@ -36,15 +52,15 @@ def people_and_judge(
         judge = np.where(rng.random(shape) < correlation, people, others)
         deviation = float(np.sqrt(rate - ties / 4 - rate**2))
         if data == "biased":
-            return people, 0.3 + SQUEEZED * judge, deviation, correlation / SQUEEZED
-        return people, judge, deviation, correlation
+            return people, 0.3 + SQUEEZED * judge, deviation, correlation / SQUEEZED, correlation
+        return people, judge, deviation, correlation, correlation
     # The judge knows the chance of a verdict, of which people give one or two.
     annotators = {"soft judge": 1, "two annotators": 2}[data]
     concentration = annotators * (1 / correlation**2 - 1)
     judge = rng.beta(rate * concentration, (1 - rate) * concentration, shape)
     people = np.mean([rng.random(shape) < judge for _ in range(annotators)], axis=0)
     deviation = float(np.sqrt(rate * (1 - rate) / (concentration + 1))) / correlation
-    return people, judge, deviation, 1.0
+    return people, judge, deviation, 1.0, correlation
 
 
 def ends(intervals: list[Interval]) -> Ends:
@@ -55,9 +71,11 @@ def ends(intervals: list[Interval]) -> Ends:
 def prediction_powered(rng: Rng, data: str, rate: float, n: int, reps: int) -> dict[str, Outcome]:
     """PPI++ beside the labels alone, and the normal interval of who knows all moments."""
     name, said, *share = data.split(", ")
-    correlation, n_items = float(said), round(n / (0.5 if share else SHARE))
+    n_items = round(n / (0.5 if share else SHARE))
     shape = (reps, n_items)
-    people, judge, deviation, slope = people_and_judge(rng, name, rate, correlation, shape)
+    people, judge, deviation, slope, correlation = people_and_judge(
+        rng, name, rate, float(said), shape
+    )
     labels = people.copy()
     labels[:, n:] = np.nan  # all are drawn independently, so that any n are a random sample
     found = [anchored_rate(*both) for both in zip(labels, judge, strict=True)]
@@ -114,6 +132,17 @@ STATISTICS = (
         ],
         prediction_powered,
         sizes=(30, 50, 80, 200),
+    ),
+    Statistic(
+        "ppi-erring",
+        "the same with a hard judge that is right in this share of wins and of losses alike",
+        [
+            (f"erring, {right}", rate)
+            for right in (0.95, 0.9, 0.8)
+            for rate in (0.93, 0.9, 0.8, 0.5)
+        ],
+        prediction_powered,
+        sizes=(40, 80, 200),
     ),
     Statistic(
         "rogan-gladen",

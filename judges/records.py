@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -69,9 +70,11 @@ def read_records(path: Path, *, allow_torn: bool = False) -> Iterator[tuple[int,
             if not raw.strip():
                 continue
             try:
-                record = json.loads(raw)
+                record = json.loads(raw.rstrip())
             except (ValueError, RecursionError) as error:
-                raise UserError(f"{path}, line {number}: not valid JSON ({error})") from None
+                # The error counts lines of its own, and this text has one.
+                why = re.sub(r": line 1 column (\d+) \(char \d+\)$", r", column \1", str(error))
+                raise UserError(f"{path}, line {number}: not valid JSON ({why})") from None
             if not isinstance(record, dict):
                 raise UserError(f"{path}, line {number}: a JSON object was expected")
             yield number, record

@@ -60,6 +60,11 @@ _NO_NUMBER = re.compile(
 )
 """What the parser of flags says of a text where a number is needed."""
 _TRY_AGAIN = "what was done is kept; the same command goes on from there"
+_KEEP = {
+    "eval", "compare", "board new", "board check", "board calibrate", "board import", "rejudge",
+    "annotate",
+}  # fmt: skip
+"""Commands that keep what they have done before they end; `agree` does where it asks a panel."""
 _DISK_ERRORS = {
     errno.ENOSPC: "no space is left on the disk",
     errno.EDQUOT: "the disk quota is used up",
@@ -116,7 +121,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"leaderboard {name}: {printable(str(error))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print(f"\nleaderboard {name}: interrupted; {_TRY_AGAIN}", file=sys.stderr)
+        keeps = name in _KEEP or (name == "agree" and "--panel" in " ".join(args))
+        goes_on = f"; {_TRY_AGAIN}" if keeps else ""
+        print(f"\nleaderboard {name}: interrupted{goes_on}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # The reader, `head` say, has seen enough. Python would complain at exit once more.

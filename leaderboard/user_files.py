@@ -21,6 +21,8 @@ RESERVED = {
 }  # fmt: skip
 """Files and folders of a board's own; no row can be called like one, whatever the case."""
 _SURROGATE = re.compile("[\\ud800-\\udfff]")
+_LONG = 120
+"""Characters of a name or a cell that a complaint repeats."""
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@=-]{0,95}")
 
 
@@ -28,7 +30,7 @@ def check_name(name: str, what: str) -> str:
     """The name, if it is fit to be a folder's; else UserError."""
     if not _SAFE_NAME.fullmatch(name) or name.endswith("."):
         raise UserError(
-            f"{what} {name!r} is not usable: letters, digits and . _ + @ = - only, at most 96 of "
+            f"{what} {quoted(name)} is not usable: letters, digits and . _ + @ = - only, at most 96 of "
             "them, the first a letter or digit (no path separators, spaces or control characters)"
         )
     if name.lower() in RESERVED:
@@ -42,14 +44,27 @@ def safe_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._+@=-]+", "-", text.replace("/", "__")).strip("-._")[:96]
 
 
+def check_file(path: Path) -> None:
+    """Raises UserError where there is no such file, or a folder."""
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; name a file in it")
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+
+
+def quoted(value: object) -> str:
+    """What a file holds, as it stands in a complaint: in quotes, and cut where it is long."""
+    said = repr(value)
+    return said if len(said) <= _LONG else f"{said[:_LONG]}…"
+
+
 def read_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
     """Every row of a file with the place to name in a complaint ("FILE, line 3").
 
     Cells that a CSV or Parquet file leaves empty are None. Raises UserError for a missing or empty
     file, an unknown format, and what cannot be parsed.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
+    check_file(path)
     readers = {".json": _json, ".jsonl": read_records, ".csv": _csv, ".parquet": _parquet}
     if path.suffix.lower() not in readers:
         raise UserError(f"{path}: unknown format; known: {', '.join(SUFFIXES)}")

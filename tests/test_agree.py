@@ -215,6 +215,25 @@ def test_floors_have_their_place_and_the_best_is_named():
     assert isinstance(judge_of(found, "heuristic/longest").over_floor, Undefined)
 
 
+def test_floors_judge_pairs_with_the_same_answers_too():
+    pairs = [pair(n, longer=1 + n % 2) for n in range(N)]
+    pairs[0] = dataclasses.replace(pairs[0], output_1="same", output_2="same")
+    found = measured(humans_of(N, people(3), {"judge": {"none": truth}}, pairs=pairs))
+    for name in ("judge", "heuristic/longest", "heuristic/shortest"):
+        assert judge_of(found, name).against.n_used == N
+
+
+def test_bias_is_on_the_pairs_that_agreement_is_on():
+    orders = {"original": truth, "swapped": lambda n: None if n % 30 == 0 else truth(n)}
+    one = judge_of(measured(humans_of(N, people(3), {"judge": orders})), "judge")
+    of = one.bias_variance["zero_one"]
+    assert one.against.n_used < N
+    assert of.bias.n == of.agreement.n == of.variance.n == one.against.n_used
+    assert isinstance(of.agreement, Estimate)
+    assert isinstance(one.against.judge, Estimate)
+    assert of.agreement.value == pytest.approx(one.against.judge.value)
+
+
 def test_a_crowd_has_figures_though_not_all_choices_can_be_gone_through():
     crowd = measured(humans_of(40, people(40), {"judge": {"none": truth}}), k=9)
     one = judge_of(crowd, "judge")

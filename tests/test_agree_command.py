@@ -130,7 +130,7 @@ def test_an_annotation_page_goes_out_and_comes_back(agree, tmp_path):
 
 def test_a_page_of_pairs_of_ones_own(agree, labels, tmp_path):
     for flag in ("--pairs", "--humans"):
-        run = agree("--make-form", tmp_path / "page.html", flag, labels)
+        run = agree("--make-form", tmp_path / f"page{flag}.html", flag, labels)
         assert f"{N} pairs of {labels}" in run.out
         assert f"--pairs {labels}" in run.out
     assert len(read_comparisons(labels)) == N

@@ -189,7 +189,7 @@ def test_strange_names_are_text_in_every_file(tmp_path):
     write_report(found, tmp_path)
     shown = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "\x1b" not in shown
-    assert "$x_{1}$ <b>\\|" in shown
+    assert r"\$x\_{1}\$ \<b>\|" in shown
 
 
 def test_an_unfinished_report_says_so(made, tmp_path):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import (
     Finished,
@@ -31,7 +33,15 @@ from leaderboard.boards.settings import Settings
 from leaderboard.rows.results import Row, write_annotations
 from leaderboard.rows.standings import standings
 from leaderboard.statistics.ppi import anchored_rate
-from leaderboard.validity.anchored import OPTIONAL, REQUIRED, anchor, judged
+from leaderboard.validity.anchored import (
+    OPTIONAL,
+    REQUIRED,
+    AnchoredBoard,
+    AnchoredRow,
+    anchor,
+    judged,
+)
+from leaderboard.validity.anchored_table import with_anchored
 from leaderboard.validity.label_plan import plan_labels
 
 N = 60
@@ -179,6 +189,20 @@ def test_the_table_gains_a_column_and_says_what_it_rests_on(run, board, tmp_path
     assert "even: 10 labelled instructions, 30 are needed" in done.out
     assert "strong: 40 of 40 labels have no digest" in done.out
     assert "random sample" in done.out
+
+
+def test_a_rate_near_the_end_has_its_ends_where_half_a_width_leads_beyond():
+    rows = {
+        name: AnchoredRow(
+            model=name, figures=anchored_rate(labels, np.full(50, 0.5)), corrected=None,
+            uncorrected="", n_labels=50, n_annotators=1, n_unbound=0,
+        )
+        for name, labels in (("all", np.ones(50)), ("half", np.tile([0.0, 1.0], 25)))
+    }  # fmt: skip
+    table = with_anchored(pd.DataFrame({"model": list(rows)}), AnchoredBoard(rows, {}))
+    one, other = table["win rate (PPI)"]
+    assert re.fullmatch(r"100\.0 \[9\d\.\d, 100\.0\]", one)
+    assert re.fullmatch(r"50\.0 ± \d+\.\d", other)
 
 
 def test_programs_get_the_figures_in_full(run, board, tmp_path):

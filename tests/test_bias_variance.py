@@ -46,8 +46,8 @@ def test_two_against_two_is_output_2_for_alpaca_eval_and_half_for_us():
     # By default three others, as for a human: 001, 001, 011, 011.
     assert values_of(of_judge(judge, humans)) == (0.5, 0.5, 0)
     # Each of the four is against two who say the other thing.
-    assert values_of(of_humans(humans)) == (0, 0, 1)
-    assert of_humans(humans).bias.method == "0 by definition"
+    assert values_of(of_humans(humans)) == (0, None, 1)
+    assert "as it is measured from them" in of_humans(humans).bias.reason
 
 
 def test_the_choice_of_alpaca_eval_among_modes_is_that_of_its_seed():
@@ -65,7 +65,7 @@ def test_a_judge_is_held_against_all_four_by_alpaca_eval_and_a_human_against_thr
     # Modes of four: 0, 1, 1; the judge's: 0, 1, and 1 of its two.
     assert values_of(quirk) == pytest.approx(((3 / 4 + 1 + 1 / 2) / 3, 0, (1 / 4 + 0 + 1) / 3))
     people = of_humans_alpaca_eval(humans)
-    assert values_of(people) == pytest.approx(((3 / 4 + 1 + 3 / 4) / 3, 0, (1 / 4 + 1 / 4) / 3))
+    assert values_of(people) == pytest.approx(((3 / 4 + 1 + 3 / 4) / 3, None, (1 / 4 + 1 / 4) / 3))
     assert (people.k_humans, people.k_others, quirk.k_others) == (3, 3, 3)
     # Ours: three of four humans, of whom one choice in four is all of a kind.
     ours = of_judge(judge, humans)

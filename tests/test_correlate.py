@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 from conftest import Finished, read_json, refused, write_rows
 from test_documented_files import documented
+
+from leaderboard.validity.correlate import Swap
+from leaderboard.validity.correlation_figures import surest
 
 README = {
     "lc_alpaca_eval_2": (37, 0.9746, 0.8692, 0.9297),
@@ -147,7 +151,9 @@ def test_many_swaps_and_a_name_that_looks_like_a_formula(leaderboard, table, tmp
     assert "\x1b" not in run.out
     assert f"and {n_swaps - 10} more; --out writes all" in run.out
     assert "whether they can be told apart is not known" in run.out
-    assert (tmp_path / "r" / "report.md").read_text(encoding="utf-8").count("not known") >= n_swaps
+    assert (tmp_path / "r" / "report.md").read_text(encoding="utf-8").count("not known") >= 50
+    report = read_json(tmp_path / "r" / "report.json")["correlations"][0]
+    assert len(report["swaps"]) == n_swaps
 
 
 # ------------------------------------------------------------------------------------- columns
@@ -241,3 +247,22 @@ def test_rows_without_a_name_or_a_figure_are_left_out(leaderboard, table):
     found = only(leaderboard("correlate", "t.csv:a", ":b", "--format", "json"))
     assert found["whole"]["n_models"] == 4
     assert found["left_out"]["m6"] == "no a"
+
+
+def test_many_models_make_a_report_of_bounded_size(leaderboard, table, tmp_path):
+    pytest.importorskip("matplotlib")
+    table([[f"m{n}", n, (n * 7919) % 300] for n in range(300)])
+    assert leaderboard("correlate", "t.csv:a", ":b", "--out", "r").code == 0
+    text = (tmp_path / "r" / "report.md").read_text(encoding="utf-8")
+    assert len(re.findall(r"\| not known +\|", text)) == 50
+    assert "more; report.json has 10,000" in text
+    report = read_json(tmp_path / "r" / "report.json")["correlations"][0]
+    assert report["whole"]["pairwise_accuracy"]["n_swapped"] > len(report["swaps"]) == 10_000
+    assert (tmp_path / "r" / "scatter.svg").stat().st_size < 500_000
+
+
+def test_of_many_swaps_the_most_surely_separated_are_kept():
+    kinds = ["neither", "both", "A", "not known", "both"]
+    swaps = [Swap(f"m{n}", "x", None, None, kind) for n, kind in enumerate(kinds)]  # type: ignore[arg-type]
+    assert [swap.better_by_a for swap in surest(swaps, 3)] == ["m1", "m4", "m2"]
+    assert surest(swaps, 5) is swaps

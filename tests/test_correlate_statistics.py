@@ -163,6 +163,27 @@ def test_other_models_add_to_other_instructions():
     assert -1 <= low < high <= 1
 
 
+@given(seed=st.integers(0, 1000), n=st.integers(4, 15), noise=st.sampled_from([0.0, 0.01, 0.5]))
+def test_what_else_varies_never_narrows_the_interval_over_models(seed, n, noise):
+    one, other = drawn(n, 0.9, seed)
+    rng = np.random.default_rng(seed)
+    asked = [score[:, None] + noise * rng.standard_normal((n, 30)) for score in (one, other)]
+    alone = over_models(*(verdicts.mean(axis=1) for verdicts in asked), n_rounds=100)
+    joint = over_both(*asked, n_rounds=100)
+    assert joint[0] <= alone[0] <= alone[1] <= joint[1]
+    errors = np.full(n, noise)
+    alone = over_models(one, other, n_rounds=100)
+    joint = over_models_and_errors(one, other, (errors, errors), n_rounds=100)
+    assert joint[0] <= alone[0] <= alone[1] <= joint[1]
+
+
+def test_a_perfect_order_with_small_errors_has_an_interval_with_a_width():
+    one = np.linspace(20, 65, 10)
+    low, high = over_models_and_errors(one, one + 2, (np.ones(10), np.ones(10)))
+    assert 0.9 < low < 0.99
+    assert high == 1
+
+
 # ------------------------------------------------------------------------------ pairs of models
 def test_accuracy_counts_ties_half_and_not_those_of_the_reference():
     found = pairwise_accuracy(np.array([3.0, 2.0, 2.0, 1.0]), np.array([1.0, 2.0, 3.0, 3.0]))

@@ -39,7 +39,7 @@ def samples(benchmark: ModuleType) -> ModuleType:
 NAMES = ["win-rate", "references", "difference", "ranks"]
 NAMES += ["lc-alpaca-eval", "lc-joint", "strength", "seeds"]
 NAMES += ["agreement", "kappa", "alpha"]
-NAMES += ["ppi", "rogan-gladen"]
+NAMES += ["ppi", "ppi-erring", "rogan-gladen"]
 NAMES += ["spearman", "spearman-instructions", "spearman-both"]
 
 

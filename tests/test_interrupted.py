@@ -184,3 +184,27 @@ def test_of_two_runs_on_one_board_at_once_both_rows_land(board, start, results):
         _, errors = process.communicate(timeout=240)
         assert process.returncode == 0, errors
     assert {"words", "echo"} < set(table_of(results, board))
+
+
+@pytest.mark.parametrize(
+    ("args", "goes_on"),
+    [
+        (("correlate", "t.csv:a", ":b"), False),
+        (("agree",), False),
+        (("agree", "--panel", "heuristic/random"), True),
+    ],
+)
+def test_only_what_keeps_its_work_says_that_it_goes_on(
+    leaderboard, tmp_path, monkeypatch, args, goes_on
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t.csv").write_text("model,a,b\nx,1,2\ny,2,1\nz,3,3\n")
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("leaderboard.commands.agree.measure", interrupted)
+    monkeypatch.setattr("leaderboard.commands.correlate.correlate", interrupted)
+    run = leaderboard(*args)
+    assert run.code == 130
+    assert run.err.strip().endswith("goes on from there" if goes_on else ": interrupted")

@@ -55,7 +55,7 @@ def test_a_guarded_figure_is_marked_with_the_reason(show, results):
     at = grid(out)[0].index("lc_joint")
     marked = [row[1] for row in grid(out)[1:] if row[at].endswith("*")]
     assert sorted(marked) == ["row2", "row5"]
-    assert f"\n\n* {marked[0]}, {marked[1]}: {GUARDED}\n" in out
+    assert f"\n\n\\* {marked[0]}, {marked[1]}: {GUARDED}\n" in out  # no list begins here
     tex = show("--format", "latex", "--columns", "model", "lc_joint")
     (caption,) = [line for line in tex.splitlines() if "caption" in line]
     assert caption.endswith(f"*~{marked[0]}, {marked[1]}: {GUARDED}.}}")

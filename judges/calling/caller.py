@@ -230,12 +230,13 @@ class Caller:
         return len(keys) - len(cache.holding(list(keys)) if cache and keys else ())
 
     def close(self) -> None:
-        """Free the model in this process, and end all calls as `Runner.leave` does."""
+        """Free the model in this process, end all calls as `Runner.leave` does, close the database."""
         self.free()
         if self._runner is not None:
             self._runner.close(self._remote.values())
             self._runner = None
         self._remote.clear()
+        self.stores.close()
 
     def __enter__(self) -> Caller:
         return self

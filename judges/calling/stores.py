@@ -13,6 +13,7 @@ from judges.backends.spec import ModelSpec
 if TYPE_CHECKING:
     from judges.calling.prices import Prices
     from judges.storage.cache import Cache
+    from judges.storage.database import Database
     from judges.storage.ledger import BatchStore, Entry, Ledger
 
 _REMEMBERED = 2048
@@ -54,6 +55,7 @@ class Stores:
         self.n_cached = 0
         """Requests that were answered from the cache."""
         self._is_to_open = is_default
+        self._database: Database | None = None
         self._keys: dict[tuple[Any, ...], tuple[str, tuple[Any, ...]]] = {}
 
     def open(self) -> None:
@@ -64,11 +66,16 @@ class Stores:
             from judges.storage.database import open_database
             from judges.storage.ledger import BatchStore, Ledger
 
-            database = open_database()
+            database = self._database = open_database()
             self.cache, self.ledger = Cache(database), Ledger(database)
             self.batch_store = BatchStore(database)
             self.prices = Prices.load()
             self._is_to_open = False
+
+    def close(self) -> None:
+        """Close what `open` opened; what is read or written later opens it again."""
+        if self._database is not None:
+            self._database.close()
 
     @property
     def price_table(self) -> Prices:

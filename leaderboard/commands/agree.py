@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,13 +20,14 @@ from leaderboard.preferences import Plan, check_plan, estimates
 from leaderboard.rows.results import json_text
 from leaderboard.rows.summary import MIN_COVERAGE
 from leaderboard.statistics.against_majority import Unparsed
+from leaderboard.user_files import check_file
 from leaderboard.validity.agree import Agreement, measure
 from leaderboard.validity.agreement_report import record, text, write_report
 from leaderboard.validity.form import write_form
 from leaderboard.validity.human_files import packaged_humans, read_comparisons, read_humans
 from leaderboard.validity.humans import Humans
 from leaderboard.validity.judge_figures import Settings
-from leaderboard.validity.judged import Judged, judge_pairs, plan_judging, with_floors
+from leaderboard.validity.judged import Judged, judge_pairs, own_floors, plan_judging, with_floors
 from leaderboard.validity.report_folder import check_folder
 
 FREE = "offline"
@@ -50,12 +51,13 @@ class Agree:
     pairs: Annotated[Path | None, shown("FILE")] = None
     """The pairs that labels without texts are about, or that --make-form shows."""
     make_form: Annotated[Path | None, shown("FILE.html")] = None
-    """Write an annotation page for the pairs, and measure nothing."""
+    """Write an annotation page for the pairs to a new file, and measure nothing."""
     out: Annotated[Path | None, shown("FOLDER")] = None
     """Write report.md, report.json and the figures there; `leaderboard judges` finds what lies in
     results/agreement/NAME."""
     k: Annotated[int | None, shown("K")] = None
-    """Hold an annotator against so many others, if not against as many as most pairs have."""
+    """Hold an annotator against so many others, if not against as many as most pairs have, 20 at
+    most."""
     epsilon: Annotated[float, shown("E")] = 0.2
     """What the alternative annotator test forgives a judge: 0.2 beside experts, 0.15 beside trained
     people, 0.1 beside a crowd."""
@@ -85,6 +87,7 @@ class Agree:
                 return 0
             judged = Judged(verdicts=())
             if plan is not None:
+                humans = _with_notes(humans, own_floors(plan.panel))
                 check_plan(plan, caller, watch)
                 judged = judge_pairs(plan, caller, watch)
             asked = {verdict.annotator for verdict in judged.verdicts}
@@ -108,12 +111,22 @@ class Agree:
             raise UserError("--judge-model goes with --panel")
         if self.pairs is not None and not self.humans and self.make_form is None:
             raise UserError("--pairs goes with --humans, or with --make-form")
+        if self.pairs is not None:
+            check_file(self.pairs)
+        if self.make_form is not None:
+            others = replace(
+                Agree(), humans=self.humans, pairs=self.pairs, make_form=self.make_form
+            )
+            if self != others:
+                raise UserError("--make-form goes with no other option but --humans and --pairs")
         if self.out is not None:
             check_folder(self.out)
 
     def _form(self, file: Path) -> str:
         if file.suffix.lower() not in (".html", ".htm"):
             raise UserError(f"--make-form {file}: the page goes into an .html file")
+        if file.exists():
+            raise UserError(f"--make-form {file}: there is such a file; give another name")
         if not file.resolve().parent.is_dir():
             raise UserError(f"--make-form {file}: there is no folder {file.resolve().parent}")
         pairs: Humans | tuple = packaged_humans()  # type: ignore[type-arg]
@@ -147,6 +160,12 @@ class Agree:
         if self.out is None:
             blocks.append("--out FOLDER writes the whole report: every table, JSON and figures.")
         print("\n\n".join(blocks))
+
+
+def _with_notes(humans: Humans, floors: list[str]) -> Humans:
+    """With a line on each judge of the panel that is a floor."""
+    notes = [f"{name} does not read: it is measured among the floors (°)." for name in floors]
+    return replace(humans, notes=(*humans.notes, *notes))
 
 
 def _incomplete(found: Agreement) -> str:

@@ -36,8 +36,8 @@ class PlanBoard:
     models: Annotated[tuple[str, ...], shown("A B")] = ()
     """Two rows to take the variation from, if not all neighbours in the table."""
     humans: Annotated[tuple[str, ...] | None, shown("[N] [FILE]")] = None
-    """How many human labels of one row buy which interval: for N of them or several numbers, with
-    the agreement seen in a file of labels or an assumed one."""
+    """How many human labels of one row buy which interval: for N labels, without N for 30, 50, 100,
+    200 and more, with the agreement seen in a file of labels or an assumed one."""
     format: Annotated[Format, shown("table|markdown|csv|json|latex")] = "table"
     """CSV and JSON hold fractions in full."""
     results: Annotated[Path, shown("FOLDER")] = Path("results")

@@ -17,6 +17,7 @@ from tabulate import tabulate
 from judges.errors import UserError
 from judges.reading import printable
 from leaderboard.boards.board import Board
+from leaderboard.display import markdown
 from leaderboard.display.card import rank_range
 from leaderboard.rows.columns import LENGTH_CONTROLLED, board_columns, column_absent
 from leaderboard.rows.results import Row
@@ -118,7 +119,8 @@ def render(
         below = "".join(f" {tex(mark)}~{tex(note)}." for mark, note in notes.items())
         return emit(headers, body, form, caption(board) + below)
     # Without the empty line a note would be a row of a Markdown table.
-    said = [printable(f"{mark} {note}") for mark, note in notes.items()]
+    write = markdown.paragraph if form == "markdown" else printable
+    said = [write(f"{mark} {note}") for mark, note in notes.items()]
     return "\n\n".join([emit(headers, body, form, ""), *said])
 
 
@@ -139,12 +141,10 @@ def emit(headers: Sequence[str], body: Sequence[Sequence[str]], form: Format, te
 
 def grid(headers: Sequence[str], body: Sequence[Sequence[str]], form: Format) -> str:
     """A plain or Markdown table of cells that are formatted already."""
-    headers = [printable(header) for header in headers]
-    body = [[printable(cell).replace("\n", " ") for cell in row] for row in body]
     align = ["right" if numeric else "left" for numeric in _numeric(headers, body)]
-    if form == "markdown":
-        headers = [header.replace("|", "\\|") for header in headers]
-        body = [[cell.replace("|", "\\|") for cell in row] for row in body]
+    write = markdown.cell if form == "markdown" else printable
+    headers = [write(header) for header in headers]
+    body = [[write(cell).replace("\n", " ") for cell in row] for row in body]
     style = "github" if form == "markdown" else "simple"
     return tabulate(body, headers, tablefmt=style, colalign=align, disable_numparse=True)
 

@@ -18,7 +18,6 @@ from leaderboard.statistics.class_tables import (
     as_classes,
     checked_humans,
     class_counts,
-    subset_modes,
 )
 from leaderboard.statistics.estimates import Figure, mean_of
 from leaderboard.statistics.kappa import Classification, classification
@@ -46,11 +45,9 @@ def majority(humans: ArrayLike) -> Floats:
     """The mode of all labels of an item, shape (items, annotators), as shares of 0, tie and 1, shape
     (items, 3): tied modes share it, an item without labels has zeros."""
     counts = class_counts(checked_humans(humans))
-    total = counts.sum(axis=1).astype(int)
-    modes = np.zeros(counts.shape)
-    for n in np.unique(total[total > 0]).tolist():
-        modes[total == n] = subset_modes(counts[total == n], n)
-    return modes
+    modes = (counts == counts.max(axis=1, keepdims=True)) & (counts > 0)
+    shares: Floats = modes / np.maximum(modes.sum(axis=1, keepdims=True), 1)
+    return shares
 
 
 def classes_against_majority(

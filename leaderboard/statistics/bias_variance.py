@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike
 from leaderboard.statistics.agreement import usual_k
 from leaderboard.statistics.annotator_pools import LABELS
 from leaderboard.statistics.class_tables import checked_humans
-from leaderboard.statistics.estimates import Estimate, Figure, Undefined, mean_of
+from leaderboard.statistics.estimates import Figure, Undefined, mean_of
 from leaderboard.statistics.uncertainty import Floats, check_level
 
 Rule = Literal["zero_one", "absolute", "squared"]
@@ -40,7 +40,7 @@ Centres = Callable[[Values, Rule], Values]
 class BiasVariance:
     """All by `rule`, in [0, 1]. `agreement` is 1 less how far one verdict lies from the centre of
     `k_humans` humans. `k_others` is how many of an annotator's own other verdicts the variance
-    holds one against. For the humans themselves the bias is 0 by definition."""
+    holds one against. The humans themselves are the centre: their bias is not a figure."""
 
     rule: Rule
     agreement: Figure
@@ -132,14 +132,11 @@ def _judge(
 
 def _humans(labels: Floats, rule: Rule, k: int, level: float, centres: Centres) -> BiasVariance:
     spread = np.array([_left_out_loss(_present(row), k, rule, centres) for row in labels])
-    n = int((~np.isnan(spread)).sum())
-    agreement: Figure
-    variance: Figure
-    bias: Figure
-    agreement = variance = bias = Undefined(reason=f"no item has more than {k} human labels")
-    if n:
-        agreement, variance = mean_of(1 - spread, level=level), mean_of(spread, level=level)
-        bias = Estimate(value=0.0, low=0.0, high=0.0, n=n, level=level, method="0 by definition")
+    few = f"no item has more than {k} human labels"
+    agreement, variance = (mean_of(of, level=level, without=few) for of in (1 - spread, spread))
+    bias = Undefined(
+        reason="people have no bias, as it is measured from them" if variance.n else few
+    )
     return BiasVariance(
         rule=rule, agreement=agreement, bias=bias, variance=variance, k_humans=k, k_others=k
     )

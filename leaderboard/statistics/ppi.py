@@ -69,8 +69,11 @@ def anchored_rate(labels: ArrayLike, judge: ArrayLike, level: float = 0.95) -> A
 
     The squared standard error is s2 / n + lambda**2 * var(f) / (N - n), with s2 the variance of
     y - lambda * f over L, and n - 2 in its denominator as lambda is estimated. The interval is that
-    of `spread_interval`, for n labels. Where the error is not below that of the labels alone, they
-    stand alone: with all instructions labelled, or a judge that says nothing of them.
+    of `spread_interval`, for n labels. What it allows for values not drawn goes by the labels other
+    than the most frequent one or, if fewer, those that the regression on f misses by 0.5 or more: a
+    judge that seldom errs has errors that few labels do not show. Where the error is not below that
+    of the labels alone, they stand alone: with all instructions labelled, or a judge that says
+    nothing of them.
 
     Raises ValueError for arrays of different shapes, numbers outside [0, 1], and fewer than three
     labels.
@@ -89,13 +92,15 @@ def anchored_rate(labels: ArrayLike, judge: ArrayLike, level: float = 0.95) -> A
     own, seen = y[labelled], f[labelled]
     if n_rest and seen.std() > ROUNDING:
         from_mean = seen - seen.mean()
-        tuned = float(own @ from_mean / (from_mean @ from_mean)) / (1 + n / n_rest)
+        slope = float(own @ from_mean / (from_mean @ from_mean))
+        tuned = slope / (1 + n / n_rest)
         left = own - tuned * seen
         residual = float(np.square(left - left.mean()).sum()) / (n - 2)
         error = float(np.sqrt(residual / n + tuned**2 * f.var(ddof=1) / n_rest))
         if error < alone.standard_error:
             value = float(own.mean() + tuned * (f[~labelled].mean() - seen.mean()))
-            n_others = n - int(np.unique(own, return_counts=True)[1].max())
+            missed = np.abs(own - own.mean() - slope * from_mean) >= 0.5 - ROUNDING
+            n_others = min(n - int(np.unique(own, return_counts=True)[1].max()), int(missed.sum()))
             rate = spread_interval(min(max(value, 0.0), 1.0), error, n, n_others, level)
             weight = tuned
     return Anchored(

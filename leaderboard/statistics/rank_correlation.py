@@ -7,7 +7,8 @@ both. Which interval covers how often is simulated (benchmarks/coverage_correlat
 Resampling instructions adds noise to noise, which draws coefficients towards 0: where models are
 close, the quantiles alone (Efron's percentile interval) lie beside the truth. So such an interval
 holds them and their mirror image about the coefficient (the basic interval; Davison and Hinkley,
-Bootstrap Methods and their Application, 1997, ch. 5), within -1 and 1.
+Bootstrap Methods and their Application, 1997, ch. 5), within -1 and 1. Where the models vary too it
+also holds the interval over models alone: more that varies cannot make it surer.
 """
 
 from __future__ import annotations
@@ -117,11 +118,13 @@ def over_instructions(
 def over_both(
     one: Floats, other: Floats, *, level: float = 0.95, n_rounds: int = 2000, seed: int = 0
 ) -> Ends:
-    """Spearman's interval if other models and other instructions were there: both are resampled.
+    """Spearman's interval if other models and other instructions were there: both are resampled,
+    and the interval `over_models` of the mean scores is held.
 
     Arrays and errors as for `over_instructions`.
     """
-    return _resampled(one, other, level, n_rounds, seed, other_models=True)
+    alone = over_models(*mean_scores(one, other), level=level, n_rounds=n_rounds, seed=seed)
+    return _outer(alone, _resampled(one, other, level, n_rounds, seed, other_models=True))
 
 
 def from_standard_errors(
@@ -154,13 +157,15 @@ def over_models_and_errors(
     seed: int = 0,
 ) -> Ends:
     """Spearman's interval if other models were there, and scores that vary by these standard errors:
-    models are resampled and noise added, and the mirror image held as in `over_both`."""
+    models are resampled and noise added, and the mirror image and the interval `over_models` held
+    as in `over_both`."""
     check_level(level)
     rng = np.random.default_rng(seed)
     noisy = _noisy(one, other, errors, rng, n_rounds)
     at = rng.integers(len(one), size=(n_rounds, len(one)))
     again = (np.take_along_axis(scores, at, axis=1) for scores in noisy)
-    return _mirrored(_spearman(*again), float(_spearman(one, other)), level)
+    alone = over_models(one, other, level=level, n_rounds=n_rounds, seed=seed)
+    return _outer(alone, _mirrored(_spearman(*again), float(_spearman(one, other)), level))
 
 
 def rank_correlation(
@@ -225,6 +230,11 @@ def _mirrored(found: Floats, value: float, level: float) -> Ends:
     """The middle `level` and its mirror image about the value."""
     low, high = _middle(found, level)
     return max(-1.0, min(low, 2 * value - high)), min(1.0, max(high, 2 * value - low))
+
+
+def _outer(one: Ends, other: Ends) -> Ends:
+    """The interval that holds both."""
+    return min(one[0], other[0]), max(one[1], other[1])
 
 
 def _middle(found: Floats, level: float) -> Ends:

@@ -8,6 +8,7 @@ variance, repeatability, position, and being right in both orders.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -35,16 +36,20 @@ from leaderboard.statistics.estimates import Figure
 from leaderboard.statistics.kappa import kappa
 from leaderboard.statistics.uncertainty import Floats
 from leaderboard.validity.humans import Humans
-from leaderboard.validity.judge_figures import JudgeMeasure, OfJudge, Settings, by_rule
+from leaderboard.validity.judge_figures import MAX_SINGLE, JudgeMeasure, OfJudge, Settings, by_rule
 from leaderboard.validity.judged import Judged
 
 MAX_PAIRED = 6
 """Humans up to whom every two are compared; of a crowd, two share too few pairs."""
+MAX_K = 20
+"""Others that an annotator is held against unless more are asked for: with more, their majority
+hardly changes, and their choices grow with the square of k."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class People:
-    """The humans among themselves; `each` is in the order of `Agreement.humans`."""
+    """The humans among themselves; `each` is in the order of `Agreement.humans`, and empty where
+    these are more than `MAX_SINGLE`."""
 
     agreement: Figure
     each: tuple[Figure, ...]
@@ -72,6 +77,8 @@ class Agreement:
     shares: Mapping[str, float]
     """How often people say output_1, tie and output_2."""
     people: People
+    on_same_pairs: bool
+    """Whether all judges have verdicts on the same pairs."""
     judges: tuple[OfJudge, ...]
     """Judges, the panel where there are several, then floors."""
     floors: Floors
@@ -84,7 +91,7 @@ def measure(humans: Humans, judged: Judged, settings: Settings | None = None) ->
     settings = settings or Settings()
     names = tuple(dict.fromkeys(label.annotator for label in humans.labels))
     labels = _labels(humans, names)
-    k = usual_k(labels) if settings.k is None else settings.k
+    k = min(usual_k(labels), MAX_K) if settings.k is None else settings.k
     of = JudgeMeasure(humans.comparisons, labels, k, settings, judged)
     counts = [float(np.nansum(labels == value)) for value in (0.0, 0.5, 1.0)]
     return Agreement(
@@ -100,6 +107,7 @@ def measure(humans: Humans, judged: Judged, settings: Settings | None = None) ->
             for name, count in zip(("output_1", "tie", "output_2"), counts, strict=True)
         },
         people=_people(labels, names, k, settings.level),
+        on_same_pairs=_on_same_pairs(judged),
         judges=tuple(of.judge(name) for name in judged.names),
         floors=floors(labels, k, settings.level),
         settings=settings,
@@ -116,12 +124,20 @@ def _labels(humans: Humans, names: Sequence[str]) -> Floats:
     return labels
 
 
+def _on_same_pairs(judged: Judged) -> bool:
+    pairs: dict[str, set[str]] = defaultdict(set)
+    for one in judged.verdicts:
+        if one.annotator not in judged.floors and one.preference is not None:
+            pairs[one.annotator].add(one.comparison_id)
+    return len(set(map(frozenset, pairs.values()))) <= 1
+
+
 def _people(labels: Floats, names: Sequence[str], k: int, level: float) -> People:
     tables = human_tables(labels, k)
     nobody = np.zeros(len(labels))  # the humans' own figures do not hang on the judge's verdicts
     return People(
         agreement=against_humans(nobody, labels, k, level=level).humans,
-        each=each_annotator(labels, k, level),
+        each=each_annotator(labels, k, level) if len(names) <= MAX_SINGLE else (),
         kappa=kappa(tables, level=level),
         alpha={
             "nominal": alpha(labels, "nominal", level),

@@ -13,7 +13,13 @@ import numpy as np
 from leaderboard.statistics.estimates import Estimate, Figure
 from leaderboard.statistics.preference_calibration import Calibration
 from leaderboard.validity.agree import Agreement
-from leaderboard.validity.agreement_table import MANY_JUDGES, judges_of, name_of
+from leaderboard.validity.agreement_table import (
+    MANY_JUDGES,
+    compared,
+    compared_words,
+    judges_of,
+    name_of,
+)
 from leaderboard.validity.agreement_words import by_agreement, held_against
 from leaderboard.validity.judge_figures import OfJudge
 from leaderboard.validity.report_folder import BLUE, GREEN, GREY, ORANGE, draw, name_points, plain
@@ -99,7 +105,9 @@ def _plot_agreement(found: Agreement, shown: Sequence[OfJudge], figure: Any) -> 
     axis.set_xlim(-2, 102)
     axis.set_xlabel(f"agreement with {held_against(found)}, %   (° does not read)")
     more = len(judges_of(found)) - sum(not one.is_floor for one in shown)
-    title = f"Agreement with people, k = {found.k}, 95 % intervals"
+    alone = max(found.labels_per_pair, default=0) == 1
+    whom = "the labels" if alone else f"people, k = {found.k}"
+    title = f"Agreement with {whom}, 95 % intervals"
     _finish(axis, title + (f"; {more} more judges in the table" if more else ""))
 
 
@@ -241,7 +249,7 @@ def _plot_calibration(shown: Sequence[OfJudge], wide: int, high: int, figure: An
 
 # ------------------------------------------------------------------------------------- categories
 def _categories(found: Agreement) -> _Plot | str:
-    judges = [one for one in judges_of(found) if one.categories][:MANY_JUDGES]
+    judges = [one for one in compared(found) if one.categories]
     sizes: dict[str, int] = {}
     for one in judges:
         for name, of in one.categories.items():
@@ -292,8 +300,9 @@ def _plot_categories(
     axis.set_xlabel(f"agreement with {held_against(found)}, %; in brackets the pairs")
     more = len({c for one in judges for c in one.categories}) - len(names)
     title = "Agreement by category, 95 % intervals"
+    title += f"; {which}" if (which := compared_words(found)) else ""
     figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
-    _finish(axis, title + (f"; {more} smaller ones in the table" if more else ""))
+    _finish(axis, title + (f"\n{more} smaller categories in the table" if more else ""))
 
 
 # --------------------------------------------------------------------------------------------------

@@ -7,21 +7,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 from judges.reading import printable
+from leaderboard.display.markdown import escaped, paragraph
 from leaderboard.display.table import grid
-from leaderboard.rows.summary import MIN_COVERAGE
 from leaderboard.statistics.estimates import Estimate, Undefined
 from leaderboard.validity import agreement_tables, behaviour_tables
 from leaderboard.validity.agree import Agreement
 from leaderboard.validity.agreement_figures import draw_all
 from leaderboard.validity.agreement_table import Table, judges_of
 from leaderboard.validity.agreement_words import (
-    MIN_PAIRS,
+    RULES,
     conclude,
     judge_words,
     overview_words,
     weakest,
 )
-from leaderboard.validity.report_folder import check_folder, write_texts
+from leaderboard.validity.report_folder import make_folder, write_texts
 
 Form = Literal["table", "markdown"]
 SCHEMA_VERSION = 1
@@ -58,11 +58,12 @@ def tables(found: Agreement) -> list[Table]:
 def text(found: Agreement, form: Form, incomplete: str = "") -> str:
     """For a terminal: the verdicts, agreement side by side, and the notes on the data."""
     judges = judges_of(found)
-    blocks = [f"## {found.source}" if form == "markdown" else f"{found.source}:"]
+    write = paragraph if form == "markdown" else printable
+    blocks = [f"## {escaped(found.source)}" if form == "markdown" else f"{found.source}:"]
     blocks += [incomplete] if incomplete else []
-    blocks.append("\n".join(overview_words(found)))
+    blocks.append(write("\n".join(overview_words(found))))
     if len(judges) <= IN_SENTENCES:
-        blocks += ["\n".join(judge_words(found, one)) for one in judges]
+        blocks += [write("\n".join(judge_words(found, one))) for one in judges]
     else:
         blocks.append(_in_form(agreement_tables.verdicts(found, SHOWN), form))
     blocks.append(_in_form(agreement_tables.side_by_side(found, SHOWN), form))
@@ -75,12 +76,12 @@ def text(found: Agreement, form: Form, incomplete: str = "") -> str:
 
 def markdown(found: Agreement, figures: list[str], incomplete: str = "") -> str:
     """The content of report.md; `figures` are Markdown too."""
-    parts = [f"# Agreement with people: {found.source}"]
+    parts = [f"# Agreement with people: {escaped(found.source)}"]
     parts += [f"**{incomplete}**"] if incomplete else []
-    parts += overview_words(found)
+    parts += map(paragraph, overview_words(found))
     judges = judges_of(found)
     if len(judges) <= IN_SENTENCES:
-        parts += ["\n".join(judge_words(found, one)) for one in judges]
+        parts += [paragraph("\n".join(judge_words(found, one))) for one in judges]
     parts += [*found.notes, *figures]
     parts += [_in_form(table, "markdown") for table in tables(found)]
     return printable("\n\n".join([*parts, _RULES]))
@@ -93,7 +94,8 @@ def _in_form(table: Table, form: Form) -> str:
     below = "".join(f"\n–: {reason}." for reason in table.reasons if is_lacking)
     if form == "table":
         return f"{table.title}\n{table.about}\n\n{body}" + (f"\n{below}" if below else "")
-    return f"## {table.title}\n\n{table.about}\n\n{body}" + (f"\n{below}" if below else "")
+    parts = (f"## {escaped(table.title)}", paragraph(table.about), body, paragraph(below.strip()))
+    return "\n\n".join(part for part in parts if part)
 
 
 # ------------------------------------------------------------------------------------------ JSON
@@ -134,8 +136,7 @@ def _plain(value: Any) -> Any:
 def write_report(found: Agreement, folder: Path, incomplete: str = "") -> list[Path]:
     """Writes report.md, report.json and the figures, and returns the files. Raises UserError where
     the folder is a file."""
-    check_folder(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     drawn = draw_all(found, folder)
     shown = [one.markdown for one in drawn]
     texts = write_texts(folder, markdown(found, shown, incomplete), record(found, incomplete))
@@ -144,14 +145,7 @@ def write_report(found: Agreement, folder: Path, incomplete: str = "") -> list[P
 
 _RULES = f"""## The rules
 
-Nothing is concluded of a judge with fewer than {MIN_PAIRS} pairs that have its verdict and enough \
-labels, with less than {100 * MIN_COVERAGE:.0f} % of its verdicts read, or where all labels are the \
-same. A judge that is not surely more right, with half credit for ties, than the best of those that \
-do not read, cannot stand in for people. One that is can stand in for people if it passes the \
-alternative annotator test: at a discount, if it surely agrees less than a person does. If it fails \
-the test and surely agrees less, it falls short; if it fails alone, it is not shown. Where the test \
-does not conclude, nothing is concluded, unless the judge agrees less than a person by more than \
-epsilon.
+{RULES}
 
 The weakest figure is the one that is off by the largest multiple of what is nothing to name. \
 Intervals are 95 % intervals, the pair being the unit, however many verdicts there are on it."""

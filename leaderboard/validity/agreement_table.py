@@ -16,7 +16,9 @@ from leaderboard.validity.agreement_words import by_agreement, floor_name
 from leaderboard.validity.judge_figures import OfJudge
 
 MANY_JUDGES = 6
-"""Judges beside each other in a table or a figure; the best, where there are more."""
+"""Judges beside each other in a table or a figure; where there are more, see `compared`."""
+MANY_PEOPLE = 20
+"""People with a row of their own; of more, the range."""
 UNPARSED = {
     "missing": "missing verdicts are left out",
     "tie": "missing verdicts count as ties",
@@ -69,6 +71,32 @@ class Table:
 def judges_of(found: Agreement) -> list[OfJudge]:
     """Judges and the panel, without floors; those that agree most first."""
     return by_agreement([one for one in found.judges if not one.is_floor])
+
+
+def compared(found: Agreement) -> list[OfJudge]:
+    """The few judges that stand beside each other: the best, or where they rest on different pairs
+    those with most pairs, so that there is something to compare."""
+    judges = judges_of(found)
+    if not found.on_same_pairs:
+        judges.sort(key=lambda one: -one.against.n_judged)
+    return judges[:MANY_JUDGES]
+
+
+def compared_words(found: Agreement) -> str:
+    """Which of the judges these are; nothing where they are all."""
+    n = len(judges_of(found))
+    which = "best" if found.on_same_pairs else "with most pairs"
+    return f"of {n} judges the {MANY_JUDGES} {which}" if n > MANY_JUDGES else ""
+
+
+def different_pairs(found: Agreement) -> str:
+    """What to keep in mind where judges rest on different pairs; nothing where they do not."""
+    if found.on_same_pairs:
+        return ""
+    return (
+        "The judges rest on different pairs (judged: on how many): their figures do not compare one "
+        "with another."
+    )
 
 
 def name_of(one: OfJudge) -> str:

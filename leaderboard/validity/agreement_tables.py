@@ -6,8 +6,10 @@ from leaderboard.statistics.estimates import Estimate, Figure
 from leaderboard.validity.agree import Agreement
 from leaderboard.validity.agreement_table import (
     MANY_JUDGES,
+    MANY_PEOPLE,
     UNPARSED,
     Table,
+    different_pairs,
     judges_of,
     name_of,
 )
@@ -17,6 +19,7 @@ from leaderboard.validity.agreement_words import (
     conclude,
     floor_name,
     held_against,
+    percent,
     weakest,
 )
 
@@ -25,7 +28,8 @@ def verdicts(found: Agreement, most: int | None = None) -> Table:
     """Verdict and weakest figure of every judge, or of the best."""
     table = Table(
         "Can they stand in for people?",
-        "The rules are at the end of the report.",
+        "The rules are at the end of the report."
+        + (f"\n{told}" if (told := different_pairs(found)) else ""),
         ["judge", "verdict", "agreement, %", "weakest figure"],
     )
     for one in judges_of(found)[:most]:
@@ -43,7 +47,8 @@ def side_by_side(found: Agreement, most: int) -> Table:
     table = Table(
         "Agreement",
         f"One annotator against {held_against(found)} (k = {found.k}), people on the same pairs; "
-        "95 % intervals.\n° does not read.",
+        "95 % intervals.\n° does not read; judged: on how many of the labelled pairs it has a verdict."
+        + (f"\n{told}" if (told := different_pairs(found)) else ""),
         ["judge", "agreement, %", "people, %", "difference", "kappa", "judged"],
     )
     shown = {one.name for one in judges_of(found)[:most]}
@@ -71,7 +76,8 @@ def agreement(found: Agreement) -> Table:
         "tied modes share the credit). Judge and people are compared on the same pairs. A judge's "
         "verdict is the mean over the orders that it was shown, so that one that flips has said "
         "tie; half credit gives half a point where one of the two sides is a tie; as it is, a "
-        "preference is 1 less its distance from the mode.",
+        "preference is 1 less its distance from the mode; judged: on how many of the labelled pairs it "
+        "has a verdict." + (f" {told}" if (told := different_pairs(found)) else ""),
         ["judge", "agreement, %", "people, %", "difference", "half credit, %", "as it is, %",
          "more than the best floor", "judged", "n"],
     )  # fmt: skip
@@ -106,8 +112,14 @@ def among_people(found: Agreement) -> Table:
         ["", "agreement, %", "kappa", "alpha", "n"],
     )
     people = found.people
-    for name, own in zip(found.humans, people.each, strict=True):
-        table.body.append([name, table.rate(own), "", "", str(own.n)])
+    if len(found.humans) <= MANY_PEOPLE:
+        for name, own in zip(found.humans, people.each, strict=True):
+            table.body.append([name, table.rate(own), "", "", str(own.n)])
+    elif known := [own for own in people.each if isinstance(own, Estimate)]:
+        values, sizes = [own.value for own in known], [own.n for own in known]
+        ends = f"{percent(min(values))} to {percent(max(values))}"
+        n = f"{min(sizes)} to {max(sizes)}"
+        table.body.append([f"{len(known)} people, lowest to highest", ends, "", "", n])
     for name, kappa in people.pairwise_kappa.items():
         table.body.append([name, "", table.number(kappa), "", str(kappa.n)])
     table.body.append(["one and the mode", "", table.number(people.kappa), "", str(people.kappa.n)])

@@ -50,6 +50,21 @@ PREFERS = {
     "its family's": "the answer of its own family",
 }
 
+RULES = f"""The first of these that holds decides about a judge:
+
+1. Withheld: fewer than {MIN_PAIRS} pairs have its verdict and enough labels, less than \
+{100 * MIN_COVERAGE:.0f} % of its verdicts are read, or all labels are the same.
+2. No better than a floor: with half credit for ties it is not surely more right than the best of \
+those that do not read.
+3. Withheld: there is one label a pair, so that people's agreement is not known.
+4. Can stand in: it passes the alternative annotator test; at a discount, if it surely agrees less \
+than a person does.
+5. Withheld: the test does not conclude, and the judge does not surely agree less than a person by \
+more than epsilon.
+6. Falls short: it surely agrees less than a person does.
+7. Not shown: it only fails the test."""
+"""What `conclude` does, in words, for the report."""
+
 
 @dataclass(frozen=True, slots=True)
 class Conclusion:
@@ -72,11 +87,8 @@ class Weakness:
 def conclude(found: Agreement, one: OfJudge) -> Conclusion:
     """Whether a judge can stand in for people on these pairs.
 
-    Nothing is concluded of fewer than `MIN_PAIRS` pairs, where more than 5 % of the verdicts are
-    missing, and where all labels are the same. A judge that is not shown to agree more than the
-    best floor cannot stand in. One that is needs the alternative annotator test; where the test
-    refuses, it falls short if it agrees less than people do by more than epsilon, and else nothing
-    is concluded.
+    The steps are those of `RULES`, in that order: what is no better than a floor cannot stand in,
+    whether or not people's agreement is known.
     """
     against = one.against
     if against.n_used < MIN_PAIRS:
@@ -93,10 +105,7 @@ def conclude(found: Agreement, one: OfJudge) -> Conclusion:
     if isinstance(one.over_floor, Estimate) and one.over_floor.low <= 0:
         return Conclusion("no better than a floor")
     if not isinstance(against.humans, Estimate):
-        return Conclusion(
-            "withheld",
-            "there is one label a pair",
-        )
+        return Conclusion("withheld", "there is one label a pair")
     assert isinstance(against.difference, Estimate)
     test = one.replaces
     if test.passes:
@@ -252,7 +261,10 @@ def overview_words(found: Agreement) -> list[str]:
 
 
 def _people_words(found: Agreement) -> str:
-    labels = " or ".join(str(n) for n in found.labels_per_pair)
+    numbers = sorted(found.labels_per_pair)
+    labels = " or ".join(map(str, numbers))
+    if len(numbers) > 3:
+        labels = f"{numbers[0]} to {numbers[-1]}"
     many = max(found.labels_per_pair, default=0) > 1
     who = f"{_n(len(found.humans), 'annotator')}, {labels} {'labels' if many else 'label'} a pair"
     begin = f"{_n(found.n_pairs, 'pair')}, {who}"

@@ -132,7 +132,12 @@ def _interval(name: str, of: Interval) -> dict[str, float]:
 
 
 def _rate(of: Interval) -> str:
-    return f"{100 * of.value:.1f} ± {100 * of.half_width:.1f}"
+    """With the half-width, or the ends where it shows that the two sides differ: near 0 and 100 %,
+    where value + half-width can be impossible."""
+    value, half = 100 * of.value, 100 * of.half_width
+    shown = f"{value:.1f} ± {half:.1f}"
+    is_inside = value - half >= 0 and value + half <= 100
+    return shown if is_inside else _ends(of)
 
 
 def _ends(of: Any) -> str:

@@ -12,6 +12,8 @@ from leaderboard.validity.agreement_table import (
     MANY_JUDGES,
     UNPARSED,
     Table,
+    compared,
+    compared_words,
     judges_of,
     name_of,
 )
@@ -64,6 +66,14 @@ def _biases(
     return table
 
 
+_MORE = {
+    "length": " (more than 30 characters)",
+    "lists": " (any, where the other has none)",
+    "markdown": " (any, where the other has none)",
+}
+"""What is more, where it has to be said."""
+
+
 def preferences(found: Agreement) -> list[Table]:
     """Length, lists, Markdown, place, own and family, each with the human rate."""
     made = []
@@ -71,7 +81,7 @@ def preferences(found: Agreement) -> list[Table]:
         table = Table(
             f"Preference for {words}",
             "How often it is preferred, a tie counting half, on the pairs of which one answer has "
-            "more of it, by the judge and by people on the same pairs.",
+            f"more of it{_MORE.get(what, '')}, by the judge and by people on the same pairs.",
             ["judge", "judge, %", "people, %", "difference", "n"],
         )
         for one in by_agreement(found.judges):
@@ -129,9 +139,9 @@ def calibrations(found: Agreement) -> list[Table]:
 
 def categories(found: Agreement) -> list[Table]:
     """Agreement, and where both orders are there the figures order by order."""
-    judges = judges_of(found)[:MANY_JUDGES]
+    judges = compared(found)
     names = list(dict.fromkeys(name for one in found.judges for name in one.categories))
-    best = f"the best {MANY_JUDGES} judges; " if len(judges_of(found)) > MANY_JUDGES else ""
+    best = f"{which}; " if (which := compared_words(found)) else ""
     whole = Table(
         "By category",
         f"Agreement as above, in percent; {best}people on the pairs of the first of them.",

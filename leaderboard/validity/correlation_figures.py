@@ -10,21 +10,25 @@ import numpy as np
 
 from leaderboard.statistics.rank_correlation import Floats
 from leaderboard.validity import report_folder
-from leaderboard.validity.correlate import Correlation, Separated
+from leaderboard.validity.correlate import Correlation, Separated, Swap
 from leaderboard.validity.report_folder import BLUE, GREY, ORANGE, name_points, plain
 from leaderboard.validity.scores import Side
 
 Z = 1.959964
 MANY = 12
 """More swaps than these are drawn thin."""
+DRAWN = 40
+"""So many swaps are drawn, the most surely separated."""
+NAMED = 40
+"""So many models have a name, if there is room."""
 _LINES: dict[Separated, tuple[str, str, str]] = {
     "both": (ORANGE, "-", "both tell them apart"),
     "A": ("#CC79A7", "--", "only A tells them apart"),
     "B": ("#E69F00", "-.", "only B tells them apart"),
     "neither": (GREY, ":", "neither tells them apart"),
-    "not known": (GREY, "-", "no standard errors"),
+    "not known": (GREY, "-", "whether told apart is not known"),
 }
-"""Colour, dashes and words of a swap; the colours are Okabe and Ito's, told apart without red or
+"""Colour, dashes and words of a swap, the most surely separated first; the colours are Okabe and Ito's, told apart without red or
 green."""
 
 
@@ -39,13 +43,21 @@ def draw(found: Correlation, files: Sequence[Path]) -> None:
     report_folder.draw(files, (7.4, 6.6), plot)
 
 
+def surest(swaps: Sequence[Swap], n: int) -> Sequence[Swap]:
+    """At most n swaps, those that are told apart most surely; of these, those that differ most."""
+    if len(swaps) <= n:
+        return swaps
+    return sorted(swaps, key=lambda swap: list(_LINES).index(swap.separated_by))[:n]
+
+
 def _plot(axis: Any, found: Correlation) -> None:
     x, x_error = _scale(found.pair.b)
     y, y_error = _scale(found.pair.a)
     place = {model: n for n, model in enumerate(found.pair.models)}
-    thin = len(found.swaps) > MANY
+    swaps = surest(found.swaps, DRAWN)
+    thin = len(swaps) > MANY
     shown = set()
-    for swap in found.swaps:
+    for swap in swaps:
         i, j = place[swap.better_by_a], place[swap.better_by_b]
         colour, dashes, said = _LINES[swap.separated_by]
         axis.plot(
@@ -88,7 +100,7 @@ def _plot(axis: Any, found: Correlation) -> None:
 
 
 def _title(found: Correlation) -> str:
-    """What is seen, in two lines."""
+    """What is seen, in two or three lines."""
     lines = []
     figures = [(found.whole, "models")]
     if found.rest is not None:
@@ -103,6 +115,8 @@ def _title(found: Correlation) -> str:
             )
     swaps = len(found.swaps)
     lines[0] += f"; {swaps} of {found.whole.accuracy.n_pairs} pairs swap"
+    if swaps > DRAWN:
+        lines.append(f"{DRAWN} of the swaps are drawn")
     return "\n".join(lines)
 
 
@@ -122,7 +136,9 @@ def _name(axis: Any, found: Correlation) -> None:
     """The models' names where there is room for them: those in swaps and far apart first."""
     x, _ = _scale(found.pair.b)
     y, _ = _scale(found.pair.a)
-    swapped = {name for swap in found.swaps for name in (swap.better_by_a, swap.better_by_b)}
+    drawn = surest(found.swaps, DRAWN)
+    swapped = {name for swap in drawn for name in (swap.better_by_a, swap.better_by_b)}
     names = found.pair.models
     told = [(name not in found.removed, name not in swapped) for name in names]
-    name_points(axis, x, y, names, sorted(range(len(names)), key=lambda n: told[n]))
+    first = sorted(range(len(names)), key=lambda n: told[n])
+    name_points(axis, x, y, names, first[:NAMED])

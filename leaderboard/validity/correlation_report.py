@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from judges.reading import printable
+from leaderboard.display.markdown import escaped, paragraph
 from leaderboard.display.table import grid
 from leaderboard.validity.correlate import (
     ALIKE,
@@ -22,8 +23,8 @@ from leaderboard.validity.correlate import (
     Verdict,
     n_separated,
 )
-from leaderboard.validity.correlation_figures import draw
-from leaderboard.validity.report_folder import check_folder, write_texts
+from leaderboard.validity.correlation_figures import draw, surest
+from leaderboard.validity.report_folder import make_folder, write_texts
 from leaderboard.validity.scores import Side
 
 Form = Literal["table", "markdown"]
@@ -59,8 +60,9 @@ _BY: dict[Separated, str] = {
     "neither": "by neither",
     "not known": "not known",
 }
-_SHOWN = 10
-"""So many swaps are printed; the report has all."""
+_SHOWN, _IN_REPORT, _IN_RECORD = 10, 50, 10_000
+"""So many swaps are printed, stand in report.md, and in report.json."""
+_NAMED = 10  # models in a sentence
 
 
 # ----------------------------------------------------------------------------------------- words
@@ -71,7 +73,7 @@ def words(found: Correlation) -> list[str]:
     said = _SAID[own.verdict].format(a=a, b=b)
     about = f"over {_n(len(own.models), 'model')}"
     if found.is_about_rest:
-        about += f", without {', '.join(found.removed)}"
+        about += f", without {_names(found.removed)}"
     return [
         f"Verdict: {said}. Spearman {_spearman(own)}, {about}.",
         *_leaning(found),
@@ -79,12 +81,16 @@ def words(found: Correlation) -> list[str]:
     ]
 
 
+def _n(n: int, what: str) -> str:
+    return f"{n} {what}{'s' * (n != 1)}"
+
+
 def _leaning(found: Correlation) -> list[str]:
     if found.rest is None:
         return ["No model lies far apart from the others."]
     if found.is_about_rest:
         return [f"With them it is {_spearman(found.whole)}: {_SHORT[found.whole.verdict]}."]
-    names, whole = ", ".join(found.removed), found.whole.coefficients
+    names, whole = _names(found.removed), found.whole.coefficients
     n = len(found.rest.models)
     assert whole is not None
     begin = f"{whole.spearman:.3f} leans on its extremes" if found.leans else "It holds"
@@ -116,12 +122,13 @@ def _swapping(found: Correlation) -> str:
     return f"Of {_n(pairs, 'pair')} of models {len(found.swaps)} {swap} ({kinds})."
 
 
-def _n(n: int, what: str) -> str:
-    return f"{n} {what}{'s' * (n != 1)}"
+def _names(models: Sequence[str]) -> str:
+    more = len(models) - _NAMED
+    return ", ".join(models[:_NAMED]) + (f" and {_n(more, 'other')}" if more > 0 else "")
 
 
 def _spearman(figures: Figures) -> str:
-    """With the interval that the verdict rests on."""
+    """With its interval that counts."""
     if figures.coefficients is None:
         return "not there"
     return f"{figures.coefficients.spearman:.3f} {_ends(figures.intervals[figures.source])}"
@@ -133,13 +140,15 @@ def _ends(ends: tuple[float, float]) -> str:
 
 # ---------------------------------------------------------------------------------------- tables
 def text(found: Correlation, form: Form = "table", *, whole: bool = False) -> str:
-    """Words and tables for people; `whole` has every model, every swap and the notes."""
+    """Words and tables for people; `whole` has every model and more swaps."""
     a, b = found.pair.a, found.pair.b
     title = f"{a.label} (A) and {b.label} (B, the reference), {_n(len(b.models), 'model')} of both"
     between = "\n\n" if form == "markdown" else "\n"
-    blocks = [f"## {title}" if form == "markdown" else title, between.join(words(found))]
+    write = paragraph if form == "markdown" else printable
+    blocks = [f"## {escaped(title)}" if form == "markdown" else title]
+    blocks.append(write(between.join(words(found))))
     blocks.append(_figures_table(found, form))
-    swaps = found.swaps if whole else found.swaps[:_SHOWN]
+    swaps = surest(found.swaps, _IN_REPORT) if whole else found.swaps[:_SHOWN]
     if swaps:
         body = [
             [s.better_by_a, s.better_by_b, *_two(found, s.better_by_a, s.better_by_b),
@@ -149,12 +158,14 @@ def text(found: Correlation, form: Form = "table", *, whole: bool = False) -> st
         heads = ["better by A", "better by B", f"A: {a.label}", f"B: {b.label}", "told apart?"]
         blocks.append(_titled("Pairs that swap", grid(heads, body, form), form))
         if len(swaps) < len(found.swaps):
-            blocks.append(f"… and {len(found.swaps) - len(swaps)} more; --out writes all")
+            of = "all" if len(found.swaps) <= _IN_RECORD else f"{_IN_RECORD:,}"
+            where = f"{'report.json has' if whole else '--out writes'} {of}"
+            blocks.append(f"… and {len(found.swaps) - len(swaps)} more; {where}")
     if whole:
         blocks.append(_titled("Each model, and the rest without it", _models(found, form), form))
     else:
-        blocks.append(_one_less(found))
-    return printable("\n\n".join([*blocks, *_notes(found)]))
+        blocks.append(write(_one_less(found)))
+    return printable("\n\n".join([*blocks, *map(write, _notes(found))]))
 
 
 def _titled(title: str, table: str, form: Form) -> str:
@@ -230,12 +241,11 @@ def _one_less(found: Correlation) -> str:
 
 
 def _notes(found: Correlation) -> list[str]:
-    notes = []
-    if "standard errors" in found.whole.intervals:
-        notes.append(
-            "† These models only, and noise added to scores that hold it already: as published, "
-            "but it covers less than 95 %."
-        )
+    said = (
+        "† These models only, and noise added to scores that hold it already: as published, but it "
+        "covers less than 95 %."
+    )
+    notes = [said] if "standard errors" in found.whole.intervals else []
     if found.pair.left_out:
         reasons = Counter(found.pair.left_out.values()).most_common()
         said = "; ".join(f"{n}: {why}" for why, n in reasons)
@@ -271,7 +281,7 @@ def _record(found: Correlation) -> dict[str, Any]:
             }
             for n, model in enumerate(pair.models)
         ],
-        "swaps": [asdict(swap) for swap in found.swaps],
+        "swaps": [asdict(swap) for swap in surest(found.swaps, _IN_RECORD)],
         "left_out": dict(pair.left_out),
     }
 
@@ -304,11 +314,9 @@ def _known(value: float) -> float | None:
 
 
 def write_report(found: Sequence[Correlation], folder: Path, title: str) -> list[Path]:
-    """Writes report.md, report.json and a scatter plot of each correlation as PNG and SVG, and
-    returns the files. Raises UserError where the folder is a file."""
-    check_folder(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    parts, files = [f"# {printable(title)}"], []
+    """Writes report.md, report.json and scatter plots, and returns the files, as that of agree."""
+    make_folder(folder)
+    parts, files = [f"# {escaped(title)}"], []
     if len(found) > 1:
         parts.append(overview(found, "markdown"))
     for n, one in enumerate(found, 1):

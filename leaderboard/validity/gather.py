@@ -13,6 +13,7 @@ from judges.errors import UserError
 from judges.schema import Annotation, Comparison, Instruction, Order
 from leaderboard.boards.evalset import check_instruction
 from leaderboard.interop.labelled import UNNAMED, LabelledPair
+from leaderboard.user_files import quoted
 
 UNNAMED_ANNOTATOR = "human"
 UNPARSED = "unparsed"
@@ -31,7 +32,7 @@ def check_types(rows: Sequence[LabelledPair]) -> None:
             first.setdefault((what, kind), row.where)
             other = next((k for k in _IN_WORDS if k != kind and (what, k) in first), None)
             if other is not None:
-                named_so = "" if value is None else f" {value!r}"
+                named_so = "" if value is None else f" {quoted(value)}"
                 raise UserError(
                     f"{row.where}: {what}{named_so} is {_IN_WORDS[kind]}, and {_IN_WORDS[other]} "
                     f"in {first[what, other]}: write all in one way"
@@ -54,9 +55,11 @@ class Gathered:
         for annotator, preference in row.labels.items():
             name = UNNAMED_ANNOTATOR if annotator is None else str(annotator).strip()
             if not name or not name.isprintable():
-                raise UserError(f"{row.where}: annotator {annotator!r} must be printable")
+                raise UserError(f"{row.where}: annotator {quoted(annotator)} must be printable")
             if (pair.id, name) in self.labels:
-                raise UserError(f"{row.where}: annotator {name!r} has labelled {pair.id!r} before")
+                raise UserError(
+                    f"{row.where}: annotator {quoted(name)} has labelled {quoted(pair.id)} before"
+                )
             label = 1 - preference if is_turned else preference
             self.labels[pair.id, name] = _annotation(pair, name, "none", label)
         for verdict in row.verdicts:
@@ -64,7 +67,9 @@ class Gathered:
             if is_turned:
                 order, said = _TURNED[order], None if said is None else 1 - said
             if (pair.id, judge, order) in self.recorded:
-                raise UserError(f"{row.where}: a second verdict of {judge!r} on {pair.id!r}")
+                raise UserError(
+                    f"{row.where}: a second verdict of {quoted(judge)} on {quoted(pair.id)}"
+                )
             self.recorded[pair.id, judge, order] = _annotation(pair, judge, order, said)
 
     def _place(self, row: LabelledPair) -> tuple[Comparison, bool]:
@@ -94,7 +99,7 @@ class Gathered:
         key = (known.digest, known.generator_1, known.generator_2)
         if key not in keys:
             raise UserError(
-                f"{row.where}: id {name!r} stands for other texts or generators in "
+                f"{row.where}: id {quoted(name)} stands for other texts or generators in "
                 f"{self._first[name]}"
             )
         return known, key != keys[0]

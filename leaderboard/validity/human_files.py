@@ -30,7 +30,7 @@ from leaderboard.interop.labelled import (
     label,
     name_of,
 )
-from leaderboard.user_files import read_rows
+from leaderboard.user_files import quoted, read_rows
 from leaderboard.validity.gather import Gathered, check_types
 from leaderboard.validity.humans import Humans
 
@@ -125,7 +125,7 @@ def _read(
         known = "; ".join(f"{k.name} ({k.columns})" for k in (_OURS, _LABELS_ONLY, *KINDS))
         what = f"fits {' and '.join(k.name for k in kinds)}" if kinds else "is of no known kind"
         raise UserError(
-            f"{path}: {what}; its columns are {', '.join(sorted(columns)) or 'none'}.\n"
+            f"{path}: {what}; its columns are {_columns(columns)}.\n"
             f"Known kinds and their columns: {known}; and the JSON of an annotation page"
         )
     read = [kinds[0].read(row, where) for where, row in rows]
@@ -141,6 +141,11 @@ def _read(
     return _File(kept, notes, _sampled(rows))
 
 
+def _columns(names: Iterable[str]) -> str:
+    said = ", ".join(sorted(names)) or "none"
+    return said if len(said) <= 400 else f"{said[:400]}…"
+
+
 def _by_preference(rows: Sequence[tuple[str, Row]], path: Path, kinds: Mapping[str, Kind]) -> Kind:
     """Ours (0, 0.5, 1) or AlpacaEval's (1, 2, 1.5 or 0) by the preferences themselves."""
     values = set()
@@ -149,7 +154,7 @@ def _by_preference(rows: Sequence[tuple[str, Row]], path: Path, kinds: Mapping[s
         try:
             values.add(float("nan" if isinstance(value, bool) else str(value)))
         except ValueError:
-            raise UserError(f"{where}: preference must be a number, not {value!r}") from None
+            raise UserError(f"{where}: preference must be a number, not {quoted(value)}") from None
     if any(value > 1 for value in values):
         return kinds["AlpacaEval"]
     if any(0 < value < 1 for value in values) or not values <= {0.0, 1.0}:
@@ -167,9 +172,11 @@ def _sampled(rows: Iterable[tuple[str, Row]]) -> str | None:
     for number, (where, row) in enumerate(rows):
         value = row.get("sampled") or None
         if not isinstance(value, str | None):
-            raise UserError(f"{where}: sampled must be a text, as `random`, not {value!r}")
+            raise UserError(f"{where}: sampled must be a text, as `random`, not {quoted(value)}")
         if number and value != said:
-            raise UserError(f"{where}: sampled is {value!r}, and {said!r} before: one for all")
+            raise UserError(
+                f"{where}: sampled is {quoted(value)}, and {said!r} before: one for all"
+            )
         said = value
     return said
 
@@ -252,7 +259,7 @@ def _read_labels(
         if name is None:
             raise UserError(f"{where}: id is empty")
         if str(name) not in known:
-            raise UserError(f"{where}: id {name!r} is not among the {len(known)} pairs")
+            raise UserError(f"{where}: id {quoted(name)} is not among the {len(known)} pairs")
         said = {name_of(row, where, "annotator"): label(row, where, "label", LABELS)}
         pair = _labelled(known[str(name)], where, said)
         read.append(pair)
@@ -301,7 +308,7 @@ def _read_form(
     for digest in returned.labels:
         where = f"{path}, labels"
         if digest not in by_digest:
-            raise UserError(f"{where}: {digest!r} is not among the {len(known)} pairs")
+            raise UserError(f"{where}: {quoted(digest)} is not among the {len(known)} pairs")
         said: dict[str | int | None, float] = {
             returned.annotator: label(returned.labels, where, digest, LABELS)
         }
@@ -314,6 +321,6 @@ def _with_verdicts(rows: Sequence[LabelledPair], path: Path) -> list[LabelledPai
     by_id: dict[object, list[Verdict]] = {row.id: [] for row in rows}
     for where, name, verdict in llmbar_verdicts(path):
         if name not in by_id:
-            raise UserError(f"{where}: a verdict on {name!r}, which is not among the pairs")
+            raise UserError(f"{where}: a verdict on {quoted(name)}, which is not among the pairs")
         by_id[name].append(verdict)
     return [replace(row, verdicts=by_id[row.id]) for row in rows]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -31,10 +31,7 @@ from leaderboard.statistics.bias_variance import (
     of_judge,
     of_judge_alpaca_eval,
 )
-from leaderboard.statistics.class_tables import (
-    as_classes,
-    majority_tables,
-)
+from leaderboard.statistics.class_tables import as_classes, majority_tables
 from leaderboard.statistics.estimates import Figure, Undefined, difference_of, mean_of
 from leaderboard.statistics.kappa import Classification, Weights, kappa
 from leaderboard.statistics.preference_biases import (
@@ -52,6 +49,8 @@ RULES: tuple[Rule, ...] = ("zero_one", "absolute", "squared")
 WEIGHTS: tuple[Weights, ...] = ("none", "linear", "quadratic")
 CONSTANTS = {"always output 1": 0.0, "always a tie": 0.5, "always output 2": 1.0}
 """Floors by what they always say; a tie has half credit everywhere, as a coin has on average."""
+MAX_SINGLE = 200
+"""Humans up to whom one by one is measured: of a crowd, each has labelled little."""
 HALF_CREDIT = 1 - np.abs(LABELS[:, None] - LABELS)
 
 
@@ -142,6 +141,7 @@ class JudgeMeasure:
                 self.verdicts[verdict.annotator].append(verdict)
         alone = all(n == 1 for n in labels_per_item(labels))
         self.has_enough = (~np.isnan(labels)).sum(axis=1) >= k + (not alone)
+        self.is_single = labels.shape[1] <= MAX_SINGLE
         self.floors = self._floors()
 
     def judge(self, name: str) -> OfJudge:
@@ -153,6 +153,8 @@ class JudgeMeasure:
         was_shown = self._was_shown(own)
         tables = majority_tables(as_classes(mean), self.labels, k)
         right = self._half_right(mean)
+        # Bias and agreement by rules rest on the pairs that `against` does.
+        used = np.where((self.has_enough & ~np.isnan(mean))[:, None], single, np.nan)
         floor, over_floor = self._over_floor(right, name in judged.floors)
         return OfJudge(
             name=name,
@@ -166,7 +168,7 @@ class JudgeMeasure:
             floor=floor,
             over_floor=over_floor,
             half_credit=mean_of(right, level=level),
-            each=with_each_human(mean, self.labels, level=level),
+            each=with_each_human(mean, self.labels, level=level) if self.is_single else (),
             kappa={weights: kappa(tables, weights, level) for weights in WEIGHTS},
             classes=classes_against_majority(
                 mean[was_shown], self.labels[was_shown], self.settings.unparsed, level=level
@@ -177,14 +179,14 @@ class JudgeMeasure:
                 for category in dict.fromkeys(self.categories[was_shown].tolist())
                 if category
             },
-            bias_variance=by_rule(lambda rule: of_judge(single, self.labels, rule, k, level), k),
+            bias_variance=by_rule(lambda rule: of_judge(used, self.labels, rule, k, level), k),
             alpaca_eval=by_rule(
                 lambda rule: of_judge_alpaca_eval(single, self.labels, rule, level), k
             ),
             prefers=self._prefers(name, own, mean),
             repeats=repeatability(single, level=level),
             calibration=self._calibration(single, mean),
-            replaces=alternative_annotator(mean, self.labels, self.settings.epsilon, level=level),
+            replaces=self._replaces(mean),
             usd_per_1000=_usd_per_1000(own, name in judged.free),
             seconds_per_1000=_per_1000(judged.seconds.get(name), own),
         )
@@ -209,8 +211,7 @@ class JudgeMeasure:
         if is_floor or not there.any():
             why = "it is a floor itself" if is_floor else "no item has a verdict and enough labels"
             return "", Undefined(reason=why)
-        # A floor may have no verdict where both answers are the same text.
-        known = {name: float(np.nanmean(of[there])) for name, of in self.floors.items()}
+        known = {name: float(of[there].mean()) for name, of in self.floors.items()}
         best = max(known, key=lambda name: known[name])
         return best, difference_of(right, self.floors[best], level=self.settings.level)
 
@@ -294,6 +295,14 @@ class JudgeMeasure:
         for what, feature in own_answers(model, family, self.pairs).items():
             found[what] = preferred_share(mean, self.labels, feature, level=level)
         return found
+
+    def _replaces(self, mean: Floats) -> AlternativeAnnotator:
+        epsilon, level = self.settings.epsilon, self.settings.level
+        if self.is_single:
+            return alternative_annotator(mean, self.labels, epsilon, level=level)
+        none = Undefined(reason=f"more than {MAX_SINGLE} human annotators, taken one by one")
+        refused = alternative_annotator(mean, self.labels[:, :1], epsilon, level=level)
+        return replace(refused, reason=none.reason, humans=(), advantage=none)
 
     def _calibration(self, single: Floats, mean: Floats) -> Calibration | Undefined:
         if np.isin(single[~np.isnan(single)], (0.0, 0.5, 1.0)).all():

@@ -11,9 +11,10 @@ from judges.base import Judge, annotate, presentations
 from judges.calling.caller import Caller, Task
 from judges.calling.prices import family_of
 from judges.errors import UserError
+from judges.kinds.heuristic import Heuristic
 from judges.panel import Panel, panel_preferences
 from judges.registry import make_panel
-from judges.schema import Annotation, Comparison
+from judges.schema import Annotation
 from leaderboard.preferences import Plan, plan_annotation
 from leaderboard.rows.results import annotation_frame
 from leaderboard.validity.humans import Humans
@@ -51,7 +52,7 @@ def plan_judging(humans: Humans, panel: Panel) -> Plan:
     Raises UserError for a panel that draws one judge an item, as its members could not be compared,
     a judge called as one whose verdicts are recorded, and one that cannot judge the pairs.
     """
-    taken = {one.annotator for one in humans.recorded} | {PANEL, *FLOORS}
+    taken = {one.annotator for one in humans.recorded} | {PANEL, *FLOORS} - set(own_floors(panel))
     if clash := sorted(taken & set(panel.names)):
         raise UserError(
             f"a judge of the panel is called {clash[0]!r}, as another one is; rename it"
@@ -62,6 +63,12 @@ def plan_judging(humans: Humans, panel: Panel) -> Plan:
             "name a copy of it without that line"
         )
     return plan_annotation(humans.comparisons, panel, orders="both")
+
+
+def own_floors(panel: Panel) -> list[str]:
+    """Its judges that are measured as floors in any case."""
+    found = (judge for judge in panel.judges if isinstance(judge, Heuristic))
+    return [judge.name for judge in found if judge.name == f"heuristic/{judge.rule}" in FLOORS]
 
 
 def judge_pairs(plan: Plan, caller: Caller, watch: Watch = SILENT) -> Judged:
@@ -130,11 +137,14 @@ def _of_panel(plan: Plan, verdicts: Sequence[Annotation]) -> list[Annotation]:
 
 def with_floors(humans: Humans, judged: Judged, caller: Caller) -> Judged:
     """The same with the recorded verdicts before it, and the longest and the shortest answer after
-    it as judges that do not read."""
+    it as judges that do not read; to these, answers of the same text are a tie."""
     tables = [{"kind": "heuristic", "rule": name.partition("/")[2]} for name in FLOORS]
     floors: list[Annotation] = []
+    asked = {one.annotator for one in judged.verdicts}
     for judge in make_panel({"judges": tables}, Path()).judges:
-        shown = presentations(judge, different(humans.comparisons), "both", 0)
+        if judge.name in asked:
+            continue
+        shown = presentations(judge, humans.comparisons, "both", 0)
         floors += [found for found, _ in annotate(judge, shown, caller, Task())]
     recorded = {one.annotator: one.annotator for one in humans.recorded}
     return Judged(
@@ -145,8 +155,3 @@ def with_floors(humans: Humans, judged: Judged, caller: Caller) -> Judged:
         free=(*judged.free, *FLOORS),
         floors=FLOORS,
     )
-
-
-def different(pairs: Sequence[Comparison]) -> list[Comparison]:
-    """Those whose answers differ; there is nothing to judge in the others."""
-    return [pair for pair in pairs if pair.output_1 != pair.output_2]

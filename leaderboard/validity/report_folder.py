@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,29 @@ _PLACES = (
     (-_FAR, -14, "right", "top"),
 )  # fmt: skip
 """Where a name may stand, in points from its point; the far ones have a line to it."""
+_OWN = re.compile(
+    r"(agreement|bias-variance|price|calibration|categories|scatter(-\d+)?)\.(png|svg)"
+    r"|report\.(md|json)"
+)
+"""The names of all files of a report."""
 
 
 def check_folder(folder: Path) -> None:
     """Raises UserError where a file stands in its place."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--out {folder} is a file; name a folder")
+
+
+def make_folder(folder: Path) -> None:
+    """Makes the folder, without what an earlier report left there: its figures need not be drawn
+    anew, and would stand beside the new ones. Other files stay. Raises UserError as `check_folder`.
+    """
+    check_folder(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / "report.json").is_file():
+        for file in folder.iterdir():
+            if _OWN.fullmatch(file.name) and file.is_file():
+                file.unlink()
 
 
 def write_texts(folder: Path, markdown: str, record: Mapping[str, Any]) -> list[Path]:
