@@ -43,7 +43,7 @@ $(VENV)/.local: $(VENV)/.core
 
 # The types and tests of local models, clients and databases need these as well.
 $(VENV)/.dev: $(VENV)/.local
-	$(INSTALL) -e ".[local,api,postgres,dev]"
+	$(INSTALL) -e ".[local,api,train,postgres,dev]"
 	@touch $@
 
 demo: $(VENV)/.core

@@ -37,3 +37,16 @@ def auto_j(shared_data: Path) -> tuple[Floats, Floats, Floats, NDArray[np.str_]]
 
 def _rows(path: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+AUTO_J_GROUPS = {
+    "Summarization": (72, 45.83, 73.61),
+    "Exam Questions": (72, 38.89, 69.44),
+    "Code": (120, 47.50, 75.83),
+    "Rewriting": (120, 49.17, 74.17),
+    "Creative Writing": (216, 59.72, 87.04),
+    "Functional Writing": (240, 61.67, 81.67),
+    "General Communication": (288, 55.21, 92.36),
+    "NLP Tasks": (264, 57.58, 86.36),
+}
+"""Auto-J's published figures: pairs, agreement in both orders and consistency, in percent."""
