@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from real_labels import auto_j, pandalm
+from real_labels import AUTO_J_GROUPS, auto_j, pandalm
 
 from leaderboard.statistics.agreement import (
     against_humans,
@@ -86,16 +86,7 @@ def test_auto_j_agreement_and_consistency_by_group(shared_data):
         54.96,
         83.41,
     )
-    published = {
-        "Summarization": (72, 45.83, 73.61),
-        "Exam Questions": (72, 38.89, 69.44),
-        "Code": (120, 47.50, 75.83),
-        "Rewriting": (120, 49.17, 74.17),
-        "Creative Writing": (216, 59.72, 87.04),
-        "Functional Writing": (240, 61.67, 81.67),
-        "General Communication": (288, 55.21, 92.36),
-        "NLP Tasks": (264, 57.58, 86.36),
-    }
+    published = AUTO_J_GROUPS
     assert set(group) == set(published)
     for name, (n, agreement, consistency) in published.items():
         of = group == name

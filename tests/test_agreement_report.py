@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from conftest import read_json
 from labelled_pairs import humans_of, judge_of, measured, noisy, people, truth
+from real_labels import AUTO_J_GROUPS
 from test_documented_files import documented, fields_of
 
 from judges.errors import UserError
@@ -20,17 +21,6 @@ from leaderboard.validity.agree import Agreement
 from leaderboard.validity.agreement_report import record, tables, text, write_report
 from leaderboard.validity.human_files import read_humans
 from leaderboard.validity.judge_figures import OfJudge
-
-GROUPS = {
-    "Summarization": (72, 45.83, 73.61),
-    "Exam Questions": (72, 38.89, 69.44),
-    "Code": (120, 47.50, 75.83),
-    "Rewriting": (120, 49.17, 74.17),
-    "Creative Writing": (216, 59.72, 87.04),
-    "Functional Writing": (240, 61.67, 81.67),
-    "General Communication": (288, 55.21, 92.36),
-    "NLP Tasks": (264, 57.58, 86.36),
-}
 
 
 def of_file(shared_data: Path, name: str, **settings: Any) -> dict[str, Any]:
@@ -89,8 +79,8 @@ def test_pandalm(shared_data):
 def test_auto_j(shared_data):
     of = judge(of_file(shared_data, "auto_j.jsonl"), "auto_j")
     found = {name: (one["n"], one["orders"]) for name, one in of["categories"].items()}
-    assert set(found) == set(GROUPS)
-    for name, (n, both, same) in {**GROUPS, "all": (1392, 54.96, 83.41)}.items():
+    assert set(found) == set(AUTO_J_GROUPS)
+    for name, (n, both, same) in {**AUTO_J_GROUPS, "all": (1392, 54.96, 83.41)}.items():
         size, orders = found.get(name, (of["n_pairs"], of["orders"]))
         rounded = [round(100 * orders[key]["value"], 2) for key in ("both", "same")]
         assert (size, *rounded) == (n, both, same)
