@@ -371,7 +371,7 @@ def one_preference(judge: Judge, pair: Comparison) -> float | None:
 
 
 # ------------------------------------------------------------------------------------ the browser
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """A real Chromium, for the pages that are written for people."""
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
