@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +34,8 @@ LONGEST = {"judges": [{"kind": "heuristic", "rule": "longest"}]}
 TOY = Settings(title="Toy", references=("base",))
 
 os.environ["OMP_NUM_THREADS"] = "1"  # torch reads it when a test first imports it
+# A shell has what it runs behind it ignore Ctrl-C, and what the tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # A busy machine is no failure, and what CI says of a commit does not change.
 hypothesis.settings.register_profile(
     "untimed", deadline=None, derandomize="CI" in os.environ, database=None
