@@ -145,7 +145,7 @@ class Appender:
 
     On entry a torn last line is cut off; the file is made where it is not there, and a symbolic
     link is not followed (OSError). After every `append` the line is with the operating system, so
-    that a killed run keeps it.
+    that a killed run keeps it; on exit all of them are on the disk.
     """
 
     def __init__(self, path: Path) -> None:
@@ -179,4 +179,5 @@ class Appender:
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._file.close()
+        with self._file:
+            os.fsync(self._file.fileno())

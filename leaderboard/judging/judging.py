@@ -209,6 +209,8 @@ class _Store:
         self.row, self.comparisons = row, comparisons
         self.excluded = excluded(board, row)
         self.held = held_verdicts(board, row, comparisons)
+        file = row.annotations_file
+        self._was_empty = not file.is_file() or file.stat().st_size == 0
         self._files = ExitStack()
         self._transcripts: Appender | None = None
 
@@ -243,8 +245,9 @@ class _Store:
             behind = judges.get(judge, len(judges))
             return (place.get(comparison, len(place)), comparison, behind, orders[order])
 
-        ordered = [self.held[key] for key in sorted(self.held, key=canonical)]
-        write_annotations(self.row.annotations_file, ordered)
+        ordered = sorted(self.held, key=canonical)
+        if not (self._was_empty and list(self.held) == ordered):  # as they were appended
+            write_annotations(self.row.annotations_file, [self.held[key] for key in ordered])
 
 
 def is_on_other_texts(annotation: Annotation, digests: Mapping[str, str]) -> bool:
