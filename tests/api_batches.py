@@ -113,7 +113,7 @@ class Batches:
         form = await request.post()
         assert form["purpose"] == "batch"
         name = f"file-{len(self.files)}"
-        self.files[name] = form["file"].file.read()  # type: ignore[union-attr]
+        self.files[name] = form["file"].file.read()
         return {"id": name, "object": "file", "purpose": "batch"}
 
     async def _create_openai(self, request: web.Request) -> Any:

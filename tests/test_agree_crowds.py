@@ -51,7 +51,7 @@ def test_of_many_people_the_range_is_shown():
     assert found.k == MAX_K
     assert shown[0][0] == f"{MANY_PEOPLE + 5} people, lowest to highest"
     assert "p3" not in [row[0] for row in shown]
-    values = [100 * own.value for own in found.people.each]  # type: ignore[union-attr]
+    values = [100 * own.value for own in found.people.each]
     assert shown[0][1] == f"{min(values):.1f} to {max(values):.1f}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,6 +12,7 @@ import tyro
 
 from judges.calling.caller import Caller
 from judges.errors import UserError
+from judges.schema import Comparison
 from leaderboard.commands.console import Console
 from leaderboard.commands.flags import shown
 from leaderboard.comparing.file_comparison import find_panel
@@ -129,11 +131,9 @@ class Agree:
             raise UserError(f"--make-form {file}: there is such a file; give another name")
         if not file.resolve().parent.is_dir():
             raise UserError(f"--make-form {file}: there is no folder {file.resolve().parent}")
-        pairs: Humans | tuple = packaged_humans()  # type: ignore[type-arg]
-        come = "the packaged pairs"
-        if self.humans:
-            pairs, come = self._humans(), " + ".join(map(str, self.humans))
-        elif self.pairs is not None:
+        pairs: Humans | Sequence[Comparison] = self._humans()
+        come = " + ".join(map(str, self.humans)) or "the packaged pairs"
+        if self.pairs is not None and not self.humans:
             pairs, come = read_comparisons(self.pairs), str(self.pairs)
         n = write_form(pairs, file, title="Which answer is better?")
         back = "" if not (self.humans or self.pairs) else f" --pairs {self.pairs or self.humans[0]}"
