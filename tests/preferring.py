@@ -7,22 +7,14 @@ from pathlib import Path
 
 import torch
 from conftest import write_rows
-from training import ASKED, MAIN, preferences, train
+from training import ASKED, preferences, train
 
 from judges.schema import Message
-from train_baselines import best_of_n, expert_iteration, feedme, reward_conditioning
 from train_baselines.data import Example, pad
 from train_baselines.loading import load_reference
 from train_baselines.models import Policy
 from train_baselines.runtime.run import Run
 from train_baselines.sft import SFTConfig
-
-MAIN |= {
-    "feedme": feedme.main,
-    "reward_conditioning": reward_conditioning.main,
-    "best_of_n": best_of_n.main,
-    "expert_iteration": expert_iteration.main,
-}
 
 
 def undecided(tiny: Path, folder: Path) -> Path:

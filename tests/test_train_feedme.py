@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import signal
-
 import pytest
 import torch
 from conftest import read_json, read_lines, write_rows
 from preferring import loaded, logprobs
-from safetensors.torch import load_file
-from test_train_processes import STEPS, recorded, under_fsdp
-from training import ASKED, in_processes, metrics, preferences, train
+from training import ASKED, preferences, train
 
 from train_baselines.feedme import feedme_loss
-from train_baselines.runtime import storage
 
 FLAGS = {"batch_size": 10, "num_train_epochs": 3, "learning_rate": 5e-4}
 BETTER = [f"{text.split()[1]} yes" for text in ASKED]
@@ -48,34 +43,6 @@ def test_the_worse_answers_do_not_matter_and_ties_are_counted(tiny_llama, tmp_pa
     one, two = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "two"))
     assert one == two
     assert read_json(tmp_path / "two" / "train_config.json")["facts"]["dropped"] == {"ties": 3}
-
-
-def test_two_processes_take_the_same_first_step(tiny_llama, tmp_path):
-    data = preferences(tmp_path / "p.jsonl")
-    found = {}
-    for world in (None, 2):
-        folder = tmp_path / str(world)
-        folder.mkdir()
-        codes = in_processes(recorded, folder, "feedme", tiny_llama, data, 13, world=world)
-        assert set(codes) == {0}
-        found[world] = metrics(folder / "out"), load_file(folder / "gradient-0.safetensors")
-    ((alone,), one), ((together,), two) = found.values()
-    assert alone["loss"] == pytest.approx(together["loss"], rel=1e-5)
-    gradient = one["gradient"]
-    assert (gradient - two["gradient"]).abs().max() <= 1e-5 * gradient.abs().max()
-
-
-def test_sharded_weights_are_trained_saved_and_resumed(tiny_llama, tmp_path):
-    data, out = preferences(tmp_path / "p.jsonl"), tmp_path / "sharded"
-    assert train("feedme", tiny_llama, data, tmp_path / "alone", **STEPS) == 0
-    codes = in_processes(under_fsdp, "feedme", tiny_llama, data, out, 3, STEPS, world=2)
-    assert -signal.SIGKILL in codes
-    assert storage.last_checkpoint(out).name == "step-2"
-    codes = in_processes(under_fsdp, "feedme", tiny_llama, data, out, 0, STEPS, world=2)
-    assert codes == [0, 0]
-    expected, found = (load_file(tmp_path / p / "model.safetensors") for p in ("alone", "sharded"))
-    for name, tensor in expected.items():
-        torch.testing.assert_close(found[name], tensor, rtol=0, atol=2e-4)
 
 
 def test_pairs_that_cannot_be_used_are_refused(tiny_llama, tmp_path, capsys):

@@ -16,7 +16,7 @@ from training import demonstrations, in_processes, metrics, preferences, train
 from train_baselines.runtime import storage
 from train_baselines.runtime.run import Run
 
-DATA = {"sft": demonstrations, "dpo": preferences, "reward_model": preferences}
+DATA = {"sft": demonstrations}  # all others learn from preferences
 
 
 def sharded() -> None:
@@ -57,9 +57,12 @@ def recorded(folder: Path, method: str, model: Path, data: Path, size: int) -> N
     assert code == 0
 
 
-@pytest.mark.parametrize(("method", "size"), [("sft", 13), ("dpo", 7), ("reward_model", 1)])
+@pytest.mark.parametrize(
+    ("method", "size"),
+    [("sft", 13), ("dpo", 7), ("reward_model", 1), ("feedme", 13), ("reward_conditioning", 13)],
+)
 def test_the_first_step_is_the_same(method, size, tiny_llama, tmp_path):
-    data = DATA[method](tmp_path / "data.jsonl")
+    data = DATA.get(method, preferences)(tmp_path / "data.jsonl")
     found = {}
     for world in (None, 2):
         folder = tmp_path / str(world)
@@ -97,11 +100,16 @@ def under_fsdp(method: str, model: Path, data: Path, out: Path, until: int, flag
 
 @pytest.mark.parametrize(
     ("method", "flags"),
-    [("sft", {}), ("dpo", {"use_peft": True}), ("reward_model", {})],
-    ids=["sft", "dpo with lora", "reward_model"],
+    [
+        ("sft", {}),
+        ("dpo", {"use_peft": True}),
+        ("reward_model", {}),
+        ("feedme", {}),
+        ("reward_conditioning", {}),
+    ],
 )
 def test_sharded_weights_are_trained_saved_and_resumed(method, flags, tiny_llama, tmp_path):
-    data = DATA[method](tmp_path / "data.jsonl")
+    data = DATA.get(method, preferences)(tmp_path / "data.jsonl")
     flags = {**STEPS, **flags}
     alone, out = tmp_path / "alone", tmp_path / "sharded"
     assert train(method, tiny_llama, data, alone, **flags) == 0

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import signal
-
 import pytest
 import torch
 from conftest import make_board, read_json, write_rows
 from preferring import loaded, logprobs
-from safetensors.torch import load_file
-from test_train_processes import STEPS, recorded, under_fsdp
 from tiny_model import make_tiny_llama
-from training import ASKED, in_processes, metrics, preferences, train
+from training import ASKED, metrics, preferences, train
 
 from judges.backends.base import Request, Sampling
 from judges.backends.transformers import TransformersLLM
@@ -150,30 +146,3 @@ def test_a_template_that_takes_no_token_is_refused(tiny_llama, tmp_path, capsys)
     code = train("reward_conditioning", tiny_llama, data, tmp_path / "o", chat_template=file)
     assert code == 2
     assert f"the chat template does not end a prompt with {WON}" in capsys.readouterr().err
-
-
-def test_two_processes_take_the_same_first_step(tiny_llama, tmp_path):
-    data = preferences(tmp_path / "p.jsonl")
-    found = {}
-    for world in (None, 2):
-        folder = tmp_path / str(world)
-        folder.mkdir()
-        args = (folder, "reward_conditioning", tiny_llama, data, 13)
-        assert set(in_processes(recorded, *args, world=world)) == {0}
-        found[world] = metrics(folder / "out"), load_file(folder / "gradient-0.safetensors")
-    ((alone,), one), ((together,), two) = found.values()
-    assert alone["loss"] == pytest.approx(together["loss"], rel=1e-5)
-    gradient = one["gradient"]
-    assert (gradient - two["gradient"]).abs().max() <= 1e-5 * gradient.abs().max()
-
-
-def test_sharded_weights_are_trained_saved_and_resumed(tiny_llama, tmp_path):
-    data, out = preferences(tmp_path / "p.jsonl"), tmp_path / "sharded"
-    method = "reward_conditioning"
-    assert train(method, tiny_llama, data, tmp_path / "alone", **STEPS) == 0
-    codes = in_processes(under_fsdp, method, tiny_llama, data, out, 3, STEPS, world=2)
-    assert -signal.SIGKILL in codes
-    assert in_processes(under_fsdp, method, tiny_llama, data, out, 0, STEPS, world=2) == [0, 0]
-    expected, found = (load_file(tmp_path / p / "model.safetensors") for p in ("alone", "sharded"))
-    for name, tensor in expected.items():
-        torch.testing.assert_close(found[name], tensor, rtol=0, atol=2e-4)

@@ -12,9 +12,25 @@ from typing import Any
 from accelerate import PartialState
 from conftest import read_lines, write_rows
 
-from train_baselines import dpo, reward_model, sft
+from train_baselines import (
+    best_of_n,
+    dpo,
+    expert_iteration,
+    feedme,
+    reward_conditioning,
+    reward_model,
+    sft,
+)
 
-MAIN = {"sft": sft.main, "dpo": dpo.main, "reward_model": reward_model.main}
+MAIN = {
+    "sft": sft.main,
+    "dpo": dpo.main,
+    "reward_model": reward_model.main,
+    "feedme": feedme.main,
+    "reward_conditioning": reward_conditioning.main,
+    "best_of_n": best_of_n.main,
+    "expert_iteration": expert_iteration.main,
+}
 WORDS = ("red", "blue", "green", "cat", "dog")
 ASKED = [f"Say {word} {n}" for n in range(8) for word in WORDS]
 
