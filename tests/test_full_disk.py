@@ -15,6 +15,8 @@ from conftest import (
     table_of,
 )
 
+FILES = ["outputs.jsonl", "annotations.jsonl"]
+
 
 class FullDisk:
     """A file on a disk with room for so many bytes more: a write takes what fits, the next fails."""
@@ -32,9 +34,15 @@ class FullDisk:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)
 
+    def __enter__(self) -> FullDisk:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
 
 @pytest.mark.parametrize("room", [0, 1, 701])
-@pytest.mark.parametrize("file", ["outputs.jsonl", "annotations.jsonl"])
+@pytest.mark.parametrize("file", FILES)
 def test_a_full_disk_keeps_what_was_done_readable(file, room, evaluate, results, monkeypatch):
     opened = open
 
@@ -59,10 +67,14 @@ def test_a_full_disk_keeps_what_was_done_readable(file, room, evaluate, results,
     assert len(read_lines(path)) == 12
 
 
-@pytest.mark.parametrize("file", ["outputs.jsonl", "annotations.jsonl", "summary.json"])
+@pytest.mark.parametrize("file", [*FILES, "summary.json"])
 def test_a_disk_that_is_full_at_the_rewriting_leaves_the_old_file(
     file, evaluate, results, monkeypatch
 ):
+    evaluate("fake/words")
+    outputs, annotations = (results / "toy/words" / name for name in FILES)
+    for path in (outputs, annotations):  # what is left comes behind, so that all is put in order
+        path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[6:]))
     replaced = os.replace
 
     def full(source: Any, target: Any) -> None:
@@ -75,7 +87,7 @@ def test_a_disk_that_is_full_at_the_rewriting_leaves_the_old_file(
         run = evaluate("fake/words")
     assert run.code == 2
     assert "no space is left on the disk" in run.err.splitlines()[-1]
-    assert len(read_lines(results / "toy/words/outputs.jsonl")) == 12
+    assert len(read_lines(outputs)) == 12
     assert not list(results.rglob("*.tmp"))
     assert evaluate("fake/words").code == 0
     assert "words" in table_of(results)
