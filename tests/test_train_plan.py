@@ -26,6 +26,14 @@ def test_an_epoch_holds_every_row_once_and_depends_on_its_number(n, size, seed):
         assert steps != plan.steps_of_epoch(n, size, seed=seed + 1, epoch=0)
 
 
+@given(st.integers(1, 30), st.integers(1, 9), st.integers(0, 12), st.integers(0, 12))
+def test_steps_can_be_looked_up_ahead(n, size, begin, length):
+    epochs = [plan.steps_of_epoch(n, size, seed=3, epoch=epoch) for epoch in range(25)]
+    every = [step for epoch in epochs for step in epoch]
+    asked = range(begin, begin + length)
+    assert list(plan.rows_of_steps(n, size, asked, seed=3)) == every[begin : begin + length]
+
+
 @given(LENGTHS, st.integers(1, 200), st.booleans())
 def test_batches_keep_to_the_budget(lengths, budget, packed):
     batches = plan.cut(range(len(lengths)), lengths, budget, packed=packed)
@@ -61,6 +69,11 @@ def test_shares_are_the_rows_part_of_the_mean_over_all(lengths, world, budget, p
 def test_lengths_by_hand():
     assert plan.deal([0, 1, 2, 3], [5, 9, 7, 7], 2) == [[1, 3], [2, 0]]
     assert plan.cut([0, 1, 2, 3], [5, 9, 7, 7], 18) == [[1, 2], [3, 0]]
+    # A batch with a sixteenth of the budget ends where the next row has less than two thirds.
+    assert plan.cut([0, 1, 2, 3], [10, 30, 20, 19], 1920) == [[1, 2, 3, 0]]
+    assert plan.cut([0, 1, 2, 3], [10, 30, 20, 19], 960) == [[1, 2], [3, 0]]
+    assert plan.cut([0, 1, 2, 3], [10, 30, 20, 19], 240) == [[1, 2], [3], [0]]
+    assert plan.cut([0, 1, 2, 3], [10, 30, 20, 19], 240, packed=True) == [[1, 2, 3, 0]]
     assert plan.cut([0, 1, 2, 3], [5, 9, 7, 7], 19, packed=True) == [[1, 2], [3, 0]]
     (only,) = plan.shares([[0, 1]], [5, 9], [1.0, 3.0], 9)
     assert only == [plan.Share((1,), 0.75), plan.Share((0,), 0.25)]

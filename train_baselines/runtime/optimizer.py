@@ -15,7 +15,7 @@ from train_baselines.runtime.config import RunConfig
 def make_optimizer(
     parameters: Iterable[nn.Parameter], config: RunConfig, device: torch.device
 ) -> torch.optim.AdamW:
-    """AdamW that decays matrices only; fused on a GPU."""
+    """AdamW that decays matrices only; fused where torch has it."""
     trained = list(parameters)
     groups = [
         {"params": [p for p in trained if p.ndim >= 2], "weight_decay": config.weight_decay},
@@ -26,7 +26,7 @@ def make_optimizer(
         lr=config.resolved_learning_rate(),
         betas=(0.9, config.adam_beta2),
         eps=config.adam_epsilon,
-        fused=device.type == "cuda",
+        fused=device.type in ("cpu", "cuda"),
     )
 
 

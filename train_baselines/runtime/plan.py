@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -67,10 +67,25 @@ def steps_of_epoch(n: int, size: int, *, seed: int, epoch: int) -> list[list[int
     return [order[begin : begin + size] for begin in range(0, n, size)]
 
 
+def rows_of_steps(n: int, size: int, steps: range, *, seed: int) -> Iterator[list[int]]:
+    """The numbers of each of these steps, which count on from epoch to epoch."""
+    per_epoch = math.ceil(n / size)
+    epoch, order = -1, []
+    for step in steps:
+        if step // per_epoch != epoch:
+            epoch = step // per_epoch
+            order = steps_of_epoch(n, size, seed=seed, epoch=epoch)
+        yield order[step % per_epoch]
+
+
 def deal(rows: Sequence[int], lengths: Sequence[int], world: int) -> list[list[int]]:
     """The rows of a step for each process, the longest first: about as many tokens to each."""
     order = sorted(rows, key=lambda row: (-lengths[row], row))
     return [order[rank::world] for rank in range(world)]
+
+
+_WORTH_A_PASS = 16
+"""A batch with this part of the budget may be closed for the sake of less padding."""
 
 
 def cut(
@@ -78,17 +93,19 @@ def cut(
 ) -> list[list[int]]:
     """The rows, longest first, in batches of at most `budget` tokens, padding counted.
 
-    Packed ones are laid end to end and have none. A row above the budget stands alone.
+    A row that would be padding for more than a third begins a new batch, once there is enough in the
+    old one to be worth a pass. Packed rows are laid end to end and have no padding. A row above the
+    budget stands alone.
     """
     batches: list[list[int]] = []
-    used = 0
+    used = longest = 0
     for row in sorted(rows, key=lambda row: (-lengths[row], row)):
-        width = (
-            lengths[row] if packed or not batches or not batches[-1] else lengths[batches[-1][0]]
-        )
-        if not batches or used + width > budget:
+        is_short = not packed and used >= budget // _WORTH_A_PASS and 3 * lengths[row] < 2 * longest
+        width = lengths[row] if packed else longest
+        if not batches or is_short or used + width > budget:
             batches.append([])
-            used, width = 0, lengths[row]
+            used, longest = 0, lengths[row]
+            width = longest
         batches[-1].append(row)
         used += width
     return batches
