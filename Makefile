@@ -21,6 +21,7 @@ help:
 	@echo "make test-browser   the pages for people, in a real Chromium, installed for them where possible"
 	@echo "make test-postgres  cache and ledger on a real PostgreSQL server, started for them"
 	@echo "make test-vllm    the tests against a real vLLM on the CPU, in an environment of its own"
+	@echo "make baselines    the farm's models, from a random start to rows of results/farm: an hour"
 	@echo "make check        format, lint, types and layers"
 	@echo "make format       put the code in the house format"
 	@echo "make constraints  resolve constraints.txt anew, with torch $(TORCH)"
@@ -78,7 +79,7 @@ $(VLLM_ENV)/.ready: tests/vllm-requirements.txt pyproject.toml
 	@touch $@
 
 test-vllm: $(VLLM_ENV)/.ready
-	VLLM_CPU_OMP_THREADS_BIND=0-1 $(VLLM_ENV)/bin/python -m pytest tests/test_vllm.py
+	VLLM_CPU_OMP_THREADS_BIND=0-1 $(VLLM_ENV)/bin/python -m pytest tests/test_vllm.py tests/test_vllm_sampling.py
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -104,6 +105,8 @@ constraints: | $(BIN)/python
 	print(*(f"{name}=={pins[name]}" for name in sorted(pins)), sep="\n")'; \
 	} > build/constraints.txt
 	mv build/constraints.txt constraints.txt
+
+include train_baselines/farm/baselines.mk
 
 clean:
 	rm -rf build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

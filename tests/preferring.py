@@ -37,6 +37,33 @@ def liking_yes(model: Path, folder: Path) -> Path:
     return folder / "reward"
 
 
+def liking(tokenizer: Path, letter: str, folder: Path, *, window: int = 512) -> Path:
+    """A reward model that is made by hand: the more tokens hold the letter, the better.
+
+    Its one layer looks at all tokens alike, and carries what they are worth to the score.
+    """
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForSequenceClassification
+
+    words = AutoTokenizer.from_pretrained(tokenizer)
+    config = LlamaConfig(
+        vocab_size=len(words), hidden_size=4, intermediate_size=4, num_hidden_layers=1,
+        num_attention_heads=1, max_position_embeddings=window, num_labels=1,
+        pad_token_id=words.pad_token_id,
+    )  # fmt: skip
+    model = LlamaForSequenceClassification(config)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            weight.fill_("norm" in name)
+        layer, table = model.model.layers[0].self_attn, model.model.embed_tokens.weight
+        table[:, 0] = 1
+        for token, number in words.get_vocab().items():
+            table[number, 1] = letter in token and not token.startswith("<")
+        layer.v_proj.weight[1, 1] = layer.o_proj.weight[2, 1] = model.score.weight[0, 2] = 3
+    model.save_pretrained(folder)
+    words.save_pretrained(folder)
+    return folder
+
+
 def prompts(path: Path, n: int = 12) -> Path:
     """The first prompts, with ids p0, p1 and on."""
     rows = [{"id": f"p{k}", "prompt": text} for k, text in enumerate(ASKED[:n])]

@@ -67,6 +67,14 @@ def test_a_prompt_that_only_looks_like_json_is_a_text(prompt, new_board, tmp_pat
     assert mine(tmp_path).instructions[0].text == prompt
 
 
+def test_how_models_write_can_be_said(new_board, tmp_path):
+    path = write_rows(tmp_path / "prompts.csv", [{"prompt": "Name a colour."}])
+    run = new_board("--prompts", path, "--generation", "temperature=0.7, max_tokens=96")
+    assert run.code == 0, run.err
+    found = mine(tmp_path).settings.generation
+    assert (found.temperature, found.max_tokens, found.top_p) == (0.7, 96, None)
+
+
 def test_a_column_can_be_named(new_board, tmp_path):
     rows = [{"prompt": "not this one", "ask": text} for text in TEXTS]
     path = write_rows(tmp_path / "prompts.jsonl", rows)

@@ -130,6 +130,19 @@ def test_pairs_that_cannot_be_judged_are_refused(farm, tmp_path, capsys, changes
     assert message in capsys.readouterr().err
 
 
+def test_samples_are_paired_as_they_come(farm, tmp_path):
+    checks = read_lines(farm / "pairs.jsonl")[0]["checks"]
+    told = {"p": ["a", "b", "c", "d", "e"], "q": ["x", "x", "y", "z"], "r": ["left over"]}
+    rows = [
+        {"prompt": prompt, "checks": checks, "output": text}
+        for prompt, texts in told.items()
+        for text in texts
+    ]
+    pairs = read_pairs(write_rows(tmp_path / "samples.jsonl", rows))
+    found = [(pair.instruction.text, pair.output_1, pair.output_2) for pair in pairs]
+    assert found == [("p", "a", "b"), ("p", "c", "d"), ("q", "y", "z")]
+
+
 def test_one_label_an_item_has_no_mode_to_be_held_against(farm, capsys):
     pairs = str(farm / "pairs.jsonl")
     assert main([pairs, "--panel", str(farm / "simulators.toml")]) == 2

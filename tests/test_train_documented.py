@@ -18,8 +18,12 @@ from train_baselines.best_of_n import BestOfNConfig
 from train_baselines.dpo import DPOConfig
 from train_baselines.expert_iteration import ExpertIterationConfig
 from train_baselines.feedme import FeedMEConfig
+from train_baselines.generate import GenerateConfig
+from train_baselines.ppo import PPOConfig
+from train_baselines.quark import QuarkConfig
 from train_baselines.reward_conditioning import RewardConditioningConfig
 from train_baselines.reward_model import RewardModelConfig
+from train_baselines.rrhf import RRHFConfig
 from train_baselines.runtime.config import RunConfig
 from train_baselines.sft import SFTConfig
 
@@ -27,7 +31,8 @@ DOC = (Path(__file__).parents[1] / "docs" / "training.md").read_text(encoding="u
 CONFIGS = {
     "sft": SFTConfig, "reward_model": RewardModelConfig, "dpo": DPOConfig,
     "best_of_n": BestOfNConfig, "expert_iteration": ExpertIterationConfig, "feedme": FeedMEConfig,
-    "reward_conditioning": RewardConditioningConfig,
+    "reward_conditioning": RewardConditioningConfig, "generate": GenerateConfig,
+    "ppo": PPOConfig, "quark": QuarkConfig, "rrhf": RRHFConfig,
 }  # fmt: skip
 
 
@@ -55,15 +60,14 @@ def test_the_defaults_are_the_documented_ones(method):
     epochs, batch, rate, own, _ = table("Defaults")[method]
     config = CONFIGS[method]
     default: dict[str, Any] = {field.name: field.default for field in fields(config)}
-    if method != "best_of_n":
+    if method not in ("best_of_n", "generate"):
         assert int(epochs) == default["num_train_epochs"]
         assert int(batch.split()[0]) == default["batch_size"]
         assert float(rate) == config.full_learning_rate
-    if "n 16" in own:
-        n = default["n"]
-        assert n in (16, (16,))
+    if own.startswith("n "):
+        n = default["n"][0] if method == "best_of_n" else default["n"]
         found = [default[name] for name in ("temperature", "top_p", "max_new_tokens")]
-        assert own.startswith(f"n 16, temperature {found[0]:g}, top_p {found[1]}, {found[2]} new")
+        assert own.startswith(f"n {n}, temperature {found[0]:g}, top_p {found[1]}, {found[2]} new")
 
 
 @pytest.mark.parametrize("method", CONFIGS)
@@ -75,7 +79,8 @@ def test_few_settings_of_its_own(method):
 def test_the_files_of_a_run_are_the_documented_ones(tiny_llama, tmp_path):
     data = {"sft": demonstrations(tmp_path / "d.jsonl"), "dpo": preferences(tmp_path / "p.jsonl")}
     reward = liking_yes(tiny_llama, tmp_path)
-    data["expert_iteration"] = prompts(tmp_path / "q.jsonl", 3)
+    for method in ("expert_iteration", "ppo", "rrhf", "quark"):
+        data[method] = prompts(tmp_path / "q.jsonl", 3)
     layout = documented("The folder of a training run")
     keys = documented("train_config.json")
     lines: set[str] = set()
@@ -83,6 +88,9 @@ def test_the_files_of_a_run_are_the_documented_ones(tiny_llama, tmp_path):
         ("sft", {"use_peft": True, "export_steps": 1}),
         ("dpo", {}),
         ("expert_iteration", {"reward_model": reward, "max_new_tokens": 4, "n": 2}),
+        ("quark", {"reward_model": reward, "max_new_tokens": 4}),
+        ("ppo", {"reward_model": reward, "max_new_tokens": 4, "eval_dataset": data["ppo"]}),
+        ("rrhf", {"reward_model": reward, "max_new_tokens": 4, "kl_coef": 0.1}),
     ):
         out = tmp_path / method
         assert train(method, tiny_llama, data[method], out, max_steps=2, **more) == 0
@@ -91,7 +99,8 @@ def test_the_files_of_a_run_are_the_documented_ones(tiny_llama, tmp_path):
             assert top in layout, name
         run = read_json(out / "train_config.json")
         assert list(run) == keys
-        assert {"examples", "steps", "dropped"} == set(run["facts"])
+        looked = {"best_step", "eval_reward"} if method == "ppo" else set()
+        assert {"examples", "steps", "dropped"} | looked == set(run["facts"])
         lines |= {key for line in metrics(out) for key in line}
     lines |= {key for line in metrics(reward) for key in line}
     assert lines == set(documented("Lines of metrics.jsonl"))

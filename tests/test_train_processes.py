@@ -11,12 +11,12 @@ import pytest
 import torch
 from conftest import read_lines
 from safetensors.torch import load_file, save_file
-from training import demonstrations, in_processes, metrics, preferences, train
+from training import candidates, demonstrations, in_processes, metrics, preferences, train
 
 from train_baselines.runtime import storage
 from train_baselines.runtime.run import Run
 
-DATA = {"sft": demonstrations}  # all others learn from preferences
+DATA = {"sft": demonstrations, "rrhf": candidates}  # all others learn from preferences
 
 
 def sharded() -> None:
@@ -59,7 +59,14 @@ def recorded(folder: Path, method: str, model: Path, data: Path, size: int) -> N
 
 @pytest.mark.parametrize(
     ("method", "size"),
-    [("sft", 13), ("dpo", 7), ("reward_model", 1), ("feedme", 13), ("reward_conditioning", 13)],
+    [
+        ("sft", 13),
+        ("dpo", 7),
+        ("reward_model", 1),
+        ("feedme", 13),
+        ("reward_conditioning", 13),
+        ("rrhf", 7),
+    ],
 )
 def test_the_first_step_is_the_same(method, size, tiny_llama, tmp_path):
     data = DATA.get(method, preferences)(tmp_path / "data.jsonl")
@@ -106,6 +113,7 @@ def under_fsdp(method: str, model: Path, data: Path, out: Path, until: int, flag
         ("reward_model", {}),
         ("feedme", {}),
         ("reward_conditioning", {}),
+        ("rrhf", {}),
     ],
 )
 def test_sharded_weights_are_trained_saved_and_resumed(method, flags, tiny_llama, tmp_path):

@@ -12,10 +12,10 @@ from training import ASKED, metrics, preferences, train
 from judges.backends.base import Request, Sampling
 from judges.backends.transformers import TransformersLLM
 from judges.schema import Instruction, Message
+from train_baselines.conditioning import condition
 from train_baselines.reward_conditioning import (
     LOST,
     WON,
-    condition,
     conditioned,
     conditioning_loss,
 )
@@ -90,7 +90,7 @@ def test_who_evaluates_asks_for_a_good_answer(trained, tmp_path, leaderboard):
 
 def test_examples_differ_in_the_token_alone(tiny_llama, tmp_path):
     policy = loaded(tiny_llama, tmp_path)
-    condition(policy, seed=0)
+    condition(policy, (WON, LOST), seed=0)
     rows = [
         {"prompt": "a", "chosen": "x", "rejected": "y"},
         {"instruction": "b", "output_1": "x", "output_2": "y", "preference": 2},
@@ -133,7 +133,7 @@ def test_a_model_that_has_the_tokens_keeps_them(trained, tmp_path):
     policy = loaded(trained, tmp_path)
     size, before = len(policy.encoder.tokenizer), policy.encoder
     table = policy.inner.get_input_embeddings().weight.clone()
-    condition(policy, seed=5)
+    condition(policy, (WON, LOST), seed=5)
     assert len(policy.encoder.tokenizer) == size
     assert policy.encoder.template.digest() == before.template.digest()
     assert torch.equal(policy.inner.get_input_embeddings().weight, table)

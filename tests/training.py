@@ -17,8 +17,11 @@ from train_baselines import (
     dpo,
     expert_iteration,
     feedme,
+    ppo,
+    quark,
     reward_conditioning,
     reward_model,
+    rrhf,
     sft,
 )
 
@@ -30,6 +33,9 @@ MAIN = {
     "reward_conditioning": reward_conditioning.main,
     "best_of_n": best_of_n.main,
     "expert_iteration": expert_iteration.main,
+    "rrhf": rrhf.main,
+    "ppo": ppo.main,
+    "quark": quark.main,
 }
 WORDS = ("red", "blue", "green", "cat", "dog")
 ASKED = [f"Say {word} {n}" for n in range(8) for word in WORDS]
@@ -57,6 +63,18 @@ def preferences(path: Path) -> Path:
                 "preference": float(n % 2),
             }
         )
+    return write_rows(path, rows)
+
+
+def candidates(path: Path, n: int = len(ASKED)) -> Path:
+    """The same prompts, each with one to four answers: the word is best, a refusal worst."""
+    rows = []
+    for k, text in enumerate(ASKED[:n]):
+        word = text.split()[1]
+        answers = [("no " * (1 + k % 3), -1.5), (f"{word} yes", 2.0), (f"{word}", 0.5), ("no", 0.5)]
+        kept = answers[k % 2 : k % 2 + 1 + k % 4]
+        responses, scores = zip(*kept, strict=True)
+        rows.append({"query": text, "responses": list(responses), "scores": list(scores)})
     return write_rows(path, rows)
 
 

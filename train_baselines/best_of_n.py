@@ -16,79 +16,52 @@ had done.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from judges.errors import UserError
-from judges.records import Appender, read_records, to_line, write_atomic
-from train_baselines.loading import load_reference, load_scalar_model
-from train_baselines.runtime import folder, storage
-from train_baselines.runtime.config import RunConfig, command_line
+from judges.records import to_line, write_atomic
+from train_baselines import decoding
+from train_baselines.decoding import Asked, DecodingConfig
+from train_baselines.loading import load_reference
+from train_baselines.runtime.config import command_line
 from train_baselines.runtime.run import Run
-from train_baselines.sampling import Sampling
-from train_baselines.selecting import (
-    Choice,
-    Question,
-    best_of,
-    by_logprob,
-    by_reward,
-    question,
-    window_of,
-)
-from train_baselines.sources import read_prompts, rows_of
-
-_USED = (
-    "model_name_or_path", "dataset", "output_dir", "overwrite", "seed", "chat_template",
-    "tokens_per_device", "precision", "attn_implementation",
-)  # fmt: skip
+from train_baselines.sampling import BuiltIn
+from train_baselines.selecting import Question, best_of, by_logprob
 
 
 @dataclass(frozen=True, kw_only=True)
-class BestOfNConfig(RunConfig):
+class BestOfNConfig(DecodingConfig):
     """Best-of-n decoding. Settings of a training other than their defaults are refused."""
 
-    full_learning_rate: ClassVar[float] = 1.0  # nothing is trained
+    method: ClassVar[str] = "best_of_n"
 
     output: str
     """The answers file, .jsonl; with several n one each, FILE-N.jsonl."""
-    output_dir: Path = Path()
-    """What resuming needs, and the rewards; unset it is FILE.run, beside the answers."""
-    reward_model: str | None = None
-    """A sequence classifier with one label: a folder, or ORG/NAME[@REVISION] on the Hub."""
     score: Literal["reward", "logprob"] = "reward"
     """logprob chooses the likeliest sample under the policy itself: a control that needs no reward
     model."""
     n: tuple[int, ...] = (16,)
     """Samples to choose from; AlpacaFarm."""
-    temperature: float = 1.0
-    """AlpacaFarm."""
-    top_p: float = 0.9
-    """AlpacaFarm's decoding."""
-    max_new_tokens: int = 300
-    """AlpacaFarm."""
 
     def check(self) -> None:
-        super().check()
-        for field in fields(RunConfig):
-            if field.name not in _USED and getattr(self, field.name) != field.default:
-                raise UserError(f"{field.name}: best_of_n trains nothing, and has no use for it")
         if not self.n or min(self.n) < 1:
             raise UserError(f"n = {self.n}: whole numbers from 1 are needed")
+        super().check()
         if self.score == "reward" and self.reward_model is None:
             raise UserError("reward_model: name one, or choose by --score logprob")
         if self.score == "logprob" and self.reward_model is not None:
             raise UserError("reward_model: with --score logprob none is asked")
-        if Path(self.output).suffix != ".jsonl":
-            raise UserError(f"output = {self.output}: a file that ends in .jsonl is needed")
-        self.sampling()
 
-    def sampling(self) -> Sampling:
-        """How the samples are drawn."""
-        return Sampling(
-            max_new_tokens=self.max_new_tokens, temperature=self.temperature, top_p=self.top_p
-        )
+    @property
+    def samples(self) -> int:
+        return max(self.n)
+
+    @property
+    def files(self) -> Sequence[Path]:
+        return [self.file(n) for n in self.n]
 
     def file(self, n: int) -> Path:
         """The answers file for one n."""
@@ -96,156 +69,98 @@ class BestOfNConfig(RunConfig):
         return path if len(self.n) == 1 else path.with_name(f"{path.stem}-{n}.jsonl")
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A prompt of the data set, and what names it in the answers file."""
-
-    question: Question
-    named: dict[str, str]
-
-
 def train(config: BestOfNConfig) -> Path:
     """Write the answers, and give the folder that holds their rewards. Raises UserError."""
-    config.check()
-    if config.output_dir == Path():
-        config = replace(config, output_dir=Path(config.output).with_suffix(".run"))
-    run = Run("best_of_n", config)
-    output = config.output_dir
-    _claim(config)
-    run.accelerator.wait_for_everyone()
-    policy = load_reference(config.model_name_or_path, config, run)
-    if config.reward_model is None:
+    run, config = decoding.start(config)
+    sampler = decoding.open_sampler(config, run)
+    scorer = decoding.open_scorer(config, run)
+    if scorer is None:
+        policy = (
+            sampler.policy
+            if isinstance(sampler, BuiltIn)
+            else load_reference(config.model_name_or_path, config, run)
+        )
         scorer = by_logprob(policy, tokens_per_device=config.tokens_per_device)
-    else:
-        # Its own template, whatever the policy's is: the one that it was trained with.
-        reward = load_scalar_model(config.reward_model, replace(config, chat_template=None), run)
-        scorer = by_reward(reward, tokens_per_device=config.tokens_per_device)
+    asked = decoding.read_questions(config.dataset, sampler)
+    named = _named(asked)
 
-    asked = _read(config.dataset, policy.encoder)
-    window = window_of(policy)
-    fitting = {
-        one.question.key: one.question
-        for one in asked
-        if window is None or len(one.question.prompt) < window
-    }
-    done = _read_chosen(output)
-    left = [question for key, question in fitting.items() if key not in done]
-    run.accelerator.wait_for_everyone()  # all have read what was done, before any goes on
+    def choices(questions: Sequence[Question]) -> Iterator[tuple[int, object]]:
+        for number, found in best_of(
+            sampler, questions, config.n, config.sampling(), scorer, seed=config.seed
+        ):
+            yield number, [
+                {"n": c.n, "k": c.k, "score": c.score, "mean_score": c.mean,
+                 **decoding.plain(c.candidate)}
+                for c in found
+            ]  # fmt: skip
+
+    chosen = decoding.answer_all(run, config, sampler, asked, choices)
     if run.is_main:
-        storage.write_run(output, {**folder.describe("best_of_n", config, {}), "finished": False})
-    run.note(
-        f"{len(asked):,} prompts, {len(left):,} of them to be answered: {max(config.n):,} samples "
-        f"each, chosen by {config.score}"
-    )
-    mine = left[run.rank :: run.world]
-    chosen = best_of(
-        policy, mine, config.n, config.sampling(), scorer,
-        seed=config.seed, tokens_per_device=config.tokens_per_device,
-    )  # fmt: skip
-    from tqdm import tqdm
-
-    bar = tqdm(chosen, "best_of_n", len(mine), unit="prompt", disable=None if run.is_main else True)
-    with Appender(output / "kept-chosen" / f"rank-{run.rank}.jsonl") as file:
-        for number, choices in bar:
-            file.append({"prompt": mine[number].key, "choices": [_plain(one) for one in choices]})
+        _write(run, config, asked, named, chosen)
     run.accelerator.wait_for_everyone()
-    if run.is_main:
-        _finish(run, config, asked)
-    run.accelerator.wait_for_everyone()
-    return output
+    return config.output_dir
 
 
-def _claim(config: BestOfNConfig) -> None:
-    """Raises UserError for answers files that are no such run's, unless they may be replaced."""
-    if config.overwrite or storage.read_run(config.output_dir) is not None:
-        return
-    for n in config.n:
-        if (path := config.file(n)).exists():
-            raise UserError(
-                f"{path} is there already: choose another --output, or replace it with "
-                "--overwrite True"
-            )
-
-
-def _read(source: str, encoder: Any) -> list[Asked]:
-    """The prompts, each named by its `instruction_id` or `id`, or by its last turn.
+def _named(asked: Sequence[Asked]) -> list[dict[str, str]]:
+    """What names each prompt in the answers file: its `instruction_id` or `id`, or its last turn.
 
     Raises UserError for two of one name, which an answers file cannot hold.
     """
-    ids = [row.get("instruction_id", row.get("id")) for _, row in rows_of(source)]
-    found: dict[str, Asked] = {}
-    for given, prompt in zip(ids, read_prompts(source), strict=True):
-        text = prompt.messages[-1].content
+    found: dict[str, dict[str, str]] = {}
+    for one in asked:
+        text = one.question.messages[-1].content
+        given = one.row.get("instruction_id", one.row.get("id"))
         named = {"instruction": text} if given is None else {"instruction_id": str(given)}
         (name,) = named.values()
         if name in found:
             raise UserError(
-                f"{prompt.where}: the prompt {name[:60]!r} stands in the file twice; give each an "
-                "`id` of its own"
+                f"{one.question.where}: the prompt {name[:60]!r} stands in the file twice; give "
+                "each an `id` of its own"
             )
-        found[name] = Asked(question(prompt.messages, encoder, prompt.where), named)
+        found[name] = named
     return [*found.values()]
 
 
-def _plain(choice: Choice) -> dict[str, Any]:
-    """A choice as a line of the run's own file holds it."""
-    one = choice.candidate
-    return {
-        "n": choice.n,
-        "k": choice.k,
-        "score": choice.score,
-        "mean_score": choice.mean,
-        "output": one.text,
-        "finish_reason": "stop" if one.sample.ended else "length",
-    }
-
-
-def _read_chosen(output: Path) -> dict[str, dict[int, dict[str, Any]]]:
-    """What was chosen for each prompt, by n, in this run and before it was killed."""
-    return {
-        line["prompt"]: {choice["n"]: choice for choice in line["choices"]}
-        for path in sorted((output / "kept-chosen").glob("rank-*.jsonl"))
-        for _, line in read_records(path, allow_torn=True)
-    }
-
-
-def _finish(run: Run, config: BestOfNConfig, asked: Sequence[Asked]) -> None:
+def _write(
+    run: Run,
+    config: BestOfNConfig,
+    asked: Sequence[Asked],
+    named: Sequence[Mapping[str, str]],
+    chosen: Mapping[str, Sequence[Mapping[str, Any]]],
+) -> None:
     """Writes the answers files, the rewards, and what there is to say of them."""
-    chosen = _read_chosen(config.output_dir)
+    by_n = {key: {choice["n"]: choice for choice in choices} for key, choices in chosen.items()}
     # A prompt that fills the window is answered by nothing, as `leaderboard eval` does it.
     none = {"k": None, "score": None, "mean_score": None, "output": "", "finish_reason": "length"}
-    unanswered = sum(one.question.key not in chosen for one in asked)
-    if unanswered:
-        run.note(f"prompts that fill the policy's window, answered by nothing: {unanswered:,}")
+    unanswered = sum(one.question.key not in by_n for one in asked)
     facts: dict[str, Any] = {"prompts": len(asked), "unanswered": unanswered}
     generator = Path(config.model_name_or_path).name
     by = "" if config.score == "reward" else "-by-logprob"
     rewards: list[str] = []
     for n in config.n:
         answers = []
-        held = [(one, chosen.get(one.question.key, {}).get(n, none)) for one in asked]
-        for one, choice in held:
+        keys = [one.question.key for one in asked]
+        held = [by_n.get(key, {}).get(n, none) for key in keys]
+        for name, key, choice in zip(named, keys, held, strict=True):
             answer = {
-                **one.named,
+                **name,
                 "output": choice["output"],
                 "generator": f"{generator}-best-of-{n}{by}",
                 "finish_reason": choice["finish_reason"],
-                "prompt": one.question.key,
+                "prompt": key,
             }
             answers.append(to_line(answer) + "\n")
-            figures = {key: choice[key] for key in ("k", "score", "mean_score")}
-            rewards.append(to_line({**one.named, "n": n, **figures}) + "\n")
+            figures = {what: choice[what] for what in ("k", "score", "mean_score")}
+            rewards.append(to_line({**name, "n": n, **figures}) + "\n")
         write_atomic(config.file(n), "".join(answers))
-        best, mean = (_mean([choice[key] for _, choice in held]) for key in ("score", "mean_score"))
+        best, mean = (_mean([one[key] for one in held]) for key in ("score", "mean_score"))
         facts[f"best of {n}"] = {"score": best, "mean_score": mean}
         shown = "no answer could be scored" if best is None else (
             f"{best:.4g} on average, where a sample has {mean:.4g}"
         )  # fmt: skip
         run.note(f"{config.file(n)}: the best of {n} by {config.score}: {shown}")
     write_atomic(config.output_dir / "rewards.jsonl", "".join(rewards))
-    described = folder.describe("best_of_n", config, facts)
-    storage.write_run(config.output_dir, {**described, "finished": True})
-    folder.remove_scaffold(config.output_dir)
+    decoding.finish(config, facts)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

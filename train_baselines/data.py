@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import torch
@@ -21,18 +22,18 @@ from judges.prompting.chat import ChatTemplate
 from judges.prompting.quoting import quote
 from judges.prompting.thinking import TAGS
 from judges.schema import Message
-from train_baselines.sources import Demonstration, Pair, Turns
+from train_baselines.sources import Candidates, Demonstration, Pair, Turns
 
 
 # ------------------------------------------------------------------------------------ token ids
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Encoder:
     """A tokenizer with its chat template."""
 
     tokenizer: Any
     template: ChatTemplate
 
-    @property
+    @cached_property
     def end(self) -> int:
         """The token that ends an answer: that of the template's turns, else the tokenizer's own."""
         own = self.template.end_of_turn(self.tokenizer)
@@ -136,6 +137,38 @@ class PairExample:
         return self.chosen.where
 
 
+@dataclass(frozen=True, slots=True)
+class RankedExample:
+    """Answers to one prompt, each with its score. A prompt weighs 1, however many answers it has."""
+
+    answers: tuple[Example, ...]
+    scores: tuple[float, ...]
+    most: int
+    """As many answers as any prompt of the run has. Each is taken to have so many, so that a batch
+    of several is never larger than planned."""
+
+    @property
+    def length(self) -> int:
+        return self.most * max(answer.length for answer in self.answers)
+
+    @property
+    def n_tokens(self) -> int:
+        return sum(answer.length for answer in self.answers)
+
+    @property
+    def weight(self) -> float:
+        return 1.0
+
+    @property
+    def where(self) -> str:
+        return self.answers[0].where
+
+    @property
+    def is_ranked(self) -> bool:
+        """Whether one answer is better than another."""
+        return len(set(self.scores)) > 1
+
+
 T = TypeVar("T")
 
 
@@ -202,6 +235,34 @@ def encode_pairs(
             dropped[why] += 1
         else:
             rows.append(PairExample(one, two, pair.probability, len(rows)))
+    return Encoded(rows, dropped)
+
+
+def encode_candidates(
+    candidates: Iterable[Candidates], encoder: Encoder, max_length: int
+) -> Encoded[RankedExample]:
+    """Prompts with all their answers that fit; the others are dropped and counted."""
+    found: list[tuple[list[Example], list[float]]] = []
+    dropped: Counter[str] = Counter()
+    for one in candidates:
+        prompt = encoder.prompt(one.messages)
+        if why := _too_long(len(prompt), 0, max_length):
+            dropped[why] += 1
+            continue
+        answers, scores = [], []
+        for text, score in zip(one.responses, one.scores, strict=True):
+            answer = Example((*prompt, *encoder.answer(text)), len(prompt), one.where)
+            if answer.length > max_length:
+                dropped[f"answers longer than max_length {max_length} with the prompt"] += 1
+            else:
+                answers.append(answer)
+                scores.append(score)
+        if answers:
+            found.append((answers, scores))
+        else:
+            dropped["prompts of which no answer is left"] += 1
+    most = max((len(answers) for answers, _ in found), default=0)
+    rows = [RankedExample(tuple(answers), tuple(scores), most) for answers, scores in found]
     return Encoded(rows, dropped)
 
 

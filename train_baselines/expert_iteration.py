@@ -8,33 +8,33 @@ arXiv:2305.14387, after Anthony et al. 2017, arXiv:1705.08439). The defaults are
 16, drawn as its best-of-n decoding does (temperature 1, top_p 0.9, 300 new tokens), then its SFT 10k
 recipe: 3 epochs of 128 examples, 2e-5, cosine with 3 % warm-up, 512 tokens; and one round. With
 `--rounds 2 --num-train-epochs 6` the answers are drawn anew, by the policy as it is by then, after
-three epochs. Departures: the tokens that were sampled are trained on as they are, and an answer that
-was cut off teaches no end; prompts that leave no room for `max_new_tokens` are dropped and counted;
-the reward model reads with its own tokenizer and template, and sees whether an answer ended.
+three epochs. With one round the policy that answers is not trained yet, and vLLM can draw for it
+(`--sampler vllm`); that of a later round is, and is left to the built-in sampler. Departures: the
+tokens that were sampled are trained on as they are, and an answer that was cut off teaches no end;
+prompts that leave no room for `max_new_tokens` are dropped and counted; the reward model reads with
+its own tokenizer and template, and sees whether an answer ended.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from statistics import fmean
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
 from judges.errors import UserError
-from judges.records import read_records, to_line, validated
-from train_baselines import ops
+from train_baselines import ops, rounds
 from train_baselines.data import Example, pad
-from train_baselines.loading import load_policy, load_scalar_model
-from train_baselines.models import Policy
-from train_baselines.runtime import storage
+from train_baselines.loading import load_policy
 from train_baselines.runtime.config import RunConfig, command_line
 from train_baselines.runtime.run import Run
-from train_baselines.sampling import Sampling
-from train_baselines.selecting import Question, Scorer, best_of, by_reward, question
-from train_baselines.sources import read_prompts
+from train_baselines.sampling import BuiltIn, Sampler, Sampling
+from train_baselines.sampling_vllm import VllmSampler
+from train_baselines.selecting import Question, best_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +53,10 @@ class ExpertIterationConfig(RunConfig):
     """AlpacaFarm's decoding."""
     max_new_tokens: int = 300
     """AlpacaFarm."""
+    sampler: Literal["built_in", "vllm"] = "built_in"
+    """vllm draws the answers of the first round, for which the policy is not trained yet."""
+    vllm_args: tuple[str, ...] = ()
+    """NAME=VALUE for vLLM: dtype, gpu_memory_utilization, max_model_len, tensor_parallel_size."""
     rounds: int = 1
     """How often answers are drawn; AlpacaFarm. Must divide num_train_epochs."""
     num_train_epochs: int = 3
@@ -69,6 +73,13 @@ class ExpertIterationConfig(RunConfig):
             raise UserError(
                 f"rounds = {self.rounds}: they must divide num_train_epochs, {self.num_train_epochs}"
             )
+        if self.sampler == "vllm" and self.rounds > 1:
+            raise UserError(
+                f"rounds = {self.rounds}: from the second round on the policy in training answers, "
+                "which vLLM does not have; leave --sampler built_in"
+            )
+        if self.vllm_args and self.sampler != "vllm":
+            raise UserError("vllm_args: they go with --sampler vllm")
         self.sampling()
 
     def sampling(self) -> Sampling:
@@ -95,94 +106,44 @@ def expert_loss(logprobs: Tensor, targets: Tensor) -> Tensor:
     return -ops.masked_mean(logprobs, targets)
 
 
-def find_experts(
-    run: Run,
-    policy: Policy,
-    scorer: Scorer,
-    questions: Sequence[Question],
-    config: ExpertIterationConfig,
-    number: int,
-) -> list[Expert]:
-    """The best answers of a round, in the order of the questions, drawn by all processes together.
-
-    Kept on disk, since a resumed run no longer has the policy that drew them.
-    """
-    from accelerate.utils import gather_object
-
-    path = config.output_dir / f"kept-round-{number}" / "experts.jsonl"
-    asked = [one.prompt for one in questions]
-    if path.is_file():
-        held = [validated(Expert, line, f"{path}, line {n}") for n, line in read_records(path)]
-        if [one.example.ids[: one.example.n_prompt] for one in held] == asked:
-            return held
-    from tqdm import tqdm
-
-    mine = questions[run.rank :: run.world]
-    found = best_of(
-        policy, mine, [config.n], config.sampling(), scorer,
-        seed=config.seed + (number << 32), tokens_per_device=config.tokens_per_device,
-    )  # fmt: skip
-    shown = None if run.is_main else True
-    own: list[tuple[int, Expert]] = []
-    for place, (choice,) in tqdm(
-        found, "answers", len(mine), unit="prompt", disable=shown, leave=False
-    ):
-        one = mine[place]
-        if choice.score is None or choice.mean is None:
-            raise UserError(
-                f"{one.where}: no answer fits the window of {config.reward_model}: lower "
-                "--max-new-tokens"
-            )
-        ids = (*one.prompt, *choice.candidate.sample.tokens)
-        expert = Expert(Example(ids, len(one.prompt), one.where), choice.score, choice.mean)
-        own.append((place * run.world + run.rank, expert))
-    experts = [one for _, one in sorted(gather_object(own), key=lambda pair: pair[0])]
-    if run.is_main:
-        with storage.new_folder(path.parent) as draft:
-            text = "".join(to_line(one) + "\n" for one in experts)
-            (draft / path.name).write_text(text, encoding="utf-8")
-    run.accelerator.wait_for_everyone()
-    return experts
-
-
 def train(config: ExpertIterationConfig) -> Path:
     """Train, and give the folder of the checkpoint. Raises UserError."""
     run = Run("expert_iteration", config)
-    if run.accelerator.distributed_type.value == "FSDP":
-        raise UserError(
-            "expert_iteration draws answers with whole weights, which FSDP does not hold: "
-            "launch it under DDP"
-        )
+    rounds.refuse_sharded(run)
     policy = load_policy(config.model_name_or_path, config, run)
-    # Its own template, whatever the policy's is: the one that it was trained with.
-    reward = load_scalar_model(config.reward_model, replace(config, chat_template=None), run)
-    scorer = by_reward(reward, tokens_per_device=config.tokens_per_device)
-    every = [
-        question(prompt.messages, policy.encoder, prompt.where)
-        for prompt in read_prompts(config.dataset)
-    ]
-    room = config.max_length - config.max_new_tokens
-    questions = [one for one in every if len(one.prompt) <= room]
-    n_dropped, why = len(every) - len(questions), "prompts without room for max_new_tokens"
-    run.note(
-        f"{len(questions):,} prompts{f'; dropped {n_dropped:,}: {why}' if n_dropped else ''}",
-        dropped={why: n_dropped} if n_dropped else {},
-    )
+    scorer = rounds.load_scorer(config.reward_model, config, run)
+    questions = rounds.read_questions(policy, config, run, config.max_new_tokens)
+
+    def find_experts(mine: Sequence[Question], seed: int) -> Iterator[tuple[int, Expert]]:
+        sampler: Sampler = BuiltIn(policy, config.tokens_per_device)
+        if config.sampler == "vllm":
+            sampler = VllmSampler.open(config, run, config.vllm_args)
+        sampling = config.sampling()
+        for place, (choice,) in best_of(sampler, mine, [config.n], sampling, scorer, seed=seed):
+            one = mine[place]
+            if choice.score is None or choice.mean is None:
+                raise UserError(
+                    f"{one.where}: no answer fits the window of {config.reward_model}: lower "
+                    "--max-new-tokens"
+                )
+            ids = (*one.prompt, *choice.candidate.sample.tokens)
+            example = Example(ids, len(one.prompt), one.where)
+            yield place, Expert(example, choice.score, choice.mean)
+        sampler.close()
 
     model = run.prepare(policy)
-    current = -1
+    current = range(0)
     experts: list[Expert] = []
     prompts = [Example(one.prompt, len(one.prompt), one.where) for one in questions]
     for chosen in run.steps(prompts):
-        number = run.step * config.rounds // run.total
-        if number != current:
-            current = number
-            experts = find_experts(run, policy, scorer, questions, config, number)
-        if number != (run.step - 1) * config.rounds // run.total:  # the first step of a round
-            n = len(experts)
+        steps = rounds.round_of(run.step, run.total, rounds=config.rounds)
+        if steps != current:
+            current = steps
+            experts = rounds.drawn(run, steps, questions, find_experts, Expert)
+        if run.step == steps.start:
             run.log(
-                reward=sum(one.score for one in experts) / n,
-                mean_reward=sum(one.mean_score for one in experts) / n,
+                reward=fmean(one.score for one in experts),
+                mean_reward=fmean(one.mean_score for one in experts),
             )
         for batch in run.micro_batches([one.example for one in experts], chosen):
             tokens = pad(batch.rows, policy.encoder.pad, run.device)

@@ -1,8 +1,8 @@
 """Checkpoints to models that can be trained, or that only answer.
 
 Files are found and checked by `judges.backends`: safetensors only, and no code of others. Weights
-that are trained are float32, whatever the checkpoint holds; with LoRA the frozen ones are bfloat16
-where bf16 is asked for.
+that are trained are float32, whatever the checkpoint holds; frozen ones, of a model that only answers
+or under adapters, are bfloat16 where bf16 is asked for.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def load_policy(path: str, config: RunConfig, run: Run) -> Policy:
 
 def load_reference(path: str, config: RunConfig, run: Run) -> Policy:
     """The causal model at `path`, which is not trained."""
-    model, encoder = _load_causal(path, config, run)
+    model, encoder = _load_causal(path, config, run, is_frozen=True)
     return Policy(model, encoder, bf16=run.precision == "bf16").requires_grad_(False).eval()
 
 
@@ -98,14 +98,20 @@ def new_scalar_model(path: str, config: RunConfig, run: Run) -> ScalarModel:
 
 def load_scalar_model(path: str, config: RunConfig, run: Run) -> ScalarModel:
     """The reward model at `path`, a sequence classifier with one label, which is not trained."""
-    checkpoint, encoder = _find(path, config)
-    check_reward(checkpoint.folder)
-    with quiet():
-        auto = "AutoModelForSequenceClassification"
-        model = load_weights(auto, checkpoint.folder, "float32", run.device).to(run.device)
-    _settle(model, encoder, config)
+    model, encoder = _load_classifier(path, config, run, is_frozen=True)
     frozen = ScalarModel(model, encoder, bf16=run.precision == "bf16")
     return frozen.requires_grad_(False).eval()
+
+
+def load_value_model(path: str, config: RunConfig, run: Run) -> ScalarModel:
+    """The reward model at `path` with a head of zeros, to be trained as a value model."""
+    model, encoder = _load_classifier(path, config, run, is_frozen=config.use_peft)
+    model.score = nn.Linear(model.score.in_features, 1, bias=False, device=run.device)
+    nn.init.zeros_(model.score.weight)
+    if config.use_peft:
+        model = _with_lora(model, config)
+        model.get_base_model().score.requires_grad_(True)
+    return ScalarModel(model, encoder, bf16=run.precision == "bf16")
 
 
 def check_same_tokenizer(policy: Encoder, other: Encoder, path: str) -> None:
@@ -130,11 +136,17 @@ def _find(path: str, config: RunConfig) -> tuple[Checkpoint, Encoder]:
     return checkpoint, Encoder(tokenizer, choose_template(tokenizer))
 
 
-def _load_causal(path: str, config: RunConfig, run: Run) -> tuple[Any, Encoder]:
+def _dtype(run: Run, *, is_frozen: bool) -> str:
+    return "bfloat16" if is_frozen and run.precision == "bf16" else "float32"
+
+
+def _load_causal(
+    path: str, config: RunConfig, run: Run, *, is_frozen: bool = False
+) -> tuple[Any, Encoder]:
     checkpoint, encoder = _find(path, config)
     check_causal(checkpoint.folder)
-    dtype = "bfloat16" if config.use_peft and run.precision == "bf16" else "float32"
     with quiet():
+        dtype = _dtype(run, is_frozen=is_frozen or config.use_peft)
         model = load_model(checkpoint, dtype, run.device)
         if checkpoint.adapter is not None:
             model = model.merge_and_unload()
@@ -144,6 +156,19 @@ def _load_causal(path: str, config: RunConfig, run: Run) -> tuple[Any, Encoder]:
             f"{path}: the tokenizer has {len(encoder.tokenizer)} tokens and the model {rows}: it is "
             "the tokenizer of another model"
         )
+    _settle(model, encoder, config)
+    return model, encoder
+
+
+def _load_classifier(
+    path: str, config: RunConfig, run: Run, *, is_frozen: bool
+) -> tuple[Any, Encoder]:
+    checkpoint, encoder = _find(path, config)
+    check_reward(checkpoint.folder)
+    with quiet():
+        auto = "AutoModelForSequenceClassification"
+        dtype = _dtype(run, is_frozen=is_frozen)
+        model = load_weights(auto, checkpoint.folder, dtype, run.device).to(run.device)
     _settle(model, encoder, config)
     return model, encoder
 

@@ -75,17 +75,22 @@ class Policy(Wrapped):
         positions: Tensor | None,
         targets: Tensor,
         temperature: float = 1.0,
+        *,
+        states: Tensor | None = None,
     ) -> Tensor:
         """Log-probabilities of the targets under softmax(logits / temperature).
 
-        Takes `Tokens`; gives [B, L] in float32, 0 at places that are no targets.
+        Takes `Tokens`, and their hidden states where the caller has them already; gives [B, L] in
+        float32, 0 at places that are no targets.
         """
         wanted = targets[:, 1:]
         labels = ids[:, 1:][wanted]  # a token is foretold from the place before it
         with self.autocast():
             if self._plain_head:
                 head = self.inner.get_output_embeddings()
-                before = self.hidden(ids, attention, positions)[:, :-1][wanted]
+                if states is None:
+                    states = self.hidden(ids, attention, positions)
+                before = states[:, :-1][wanted]
                 found = ops.logprobs_from_hidden(
                     before, head.weight, labels, bias=head.bias, temperature=temperature
                 )
@@ -94,6 +99,19 @@ class Policy(Wrapped):
                 found = ops.logprobs_from_logits(logits.float() / temperature, labels)
         logprobs = torch.zeros(targets.shape, dtype=torch.float32, device=ids.device)
         return logprobs.masked_scatter(nn.functional.pad(wanted, (1, 0)), found)
+
+    def before(
+        self, ids: Tensor, attention: Tensor | None, positions: Tensor | None, targets: Tensor
+    ) -> tuple[Tensor, nn.Module]:
+        """The hidden states that the N targets are foretold from, [N, D], and the head that makes
+        logits of them; where more than a head stands between, the logits, and a head that does
+        nothing."""
+        wanted = targets[:, 1:]  # a token is foretold from the place before it
+        with self.autocast():
+            if self._plain_head:
+                states = self.hidden(ids, attention, positions)[:, :-1]
+                return states[wanted], self.inner.get_output_embeddings()
+            return self._logits(ids, attention, positions)[:, :-1][wanted], nn.Identity()
 
     def _logits(self, ids: Tensor, attention: Tensor | None, positions: Tensor | None) -> Tensor:
         logits: Tensor = self.inner(
@@ -159,6 +177,43 @@ class ScalarModel(Wrapped):
         with self.autocast():
             scores: Tensor = self.inner.score(self.hidden(ids, attention, positions))
         return scores.squeeze(-1).float()
+
+
+class ActorCritic(Model):
+    """What is trained: the policy with its value model, which is a head of zeros on the policy's
+    hidden states where there is no separate one."""
+
+    def __init__(self, policy: Policy, critic: ScalarModel | None) -> None:
+        super().__init__()
+        self.policy, self.critic = policy, critic
+        if critic is None:
+            table = policy.inner.get_input_embeddings().weight
+            self.head = nn.Linear(table.shape[1], 1, bias=False, device=table.device)
+            nn.init.zeros_(self.head.weight)
+
+    def forward(
+        self,
+        ids: Tensor,
+        attention: Tensor | None,
+        positions: Tensor | None,
+        targets: Tensor,
+        temperature: float,
+    ) -> tuple[Tensor, Tensor]:
+        """Log-probabilities of the targets, and the values of the states they were drawn in, those
+        of the places before them: both [n], n the number of targets, row by row."""
+        states = None
+        if self.critic is None:
+            with self.policy.autocast():
+                states = self.policy.hidden(ids, attention, positions)
+            values = self.head(states.float()).squeeze(-1)
+        else:
+            values = self.critic(ids, attention, positions)
+        logprobs = self.policy(ids, attention, positions, targets, temperature, states=states)
+        return logprobs[targets], values[:, :-1][targets[:, 1:]]
+
+    def save(self, folder: Path | None) -> None:
+        """Writes the policy; its value model is of no use without the trainer."""
+        self.policy.save(folder)
 
 
 # ----------------------------------------------------------------------------------------- probes

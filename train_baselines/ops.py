@@ -7,10 +7,12 @@ masked places, even inf or NaN, never reaches a result.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 CHUNK = 1024
 """Tokens whose logits are held at once: 1,024 × V numbers."""
@@ -37,8 +39,8 @@ def logprobs_from_hidden(
 ) -> Tensor:
     """Log p(label) under softmax((hidden · weightᵀ + bias) / temperature), in float32.
 
-    hidden [N, D], weight [V, D], labels [N] → [N]. The logits of `chunk` tokens exist at a time and
-    are computed again in the backward pass, so that no [N, V] is ever held. Under autocast the
+    hidden [N, D], weight [V, D], labels [N] → [N]. The logits of `chunk` tokens exist at a time, and
+    all but the last are computed again in the backward pass, so that no [N, V] is ever held. Under autocast the
     product runs in its precision, as that of a linear layer does.
     """
     if hidden.shape[0] == 0:
@@ -77,7 +79,7 @@ class _ChunkedLogprobs(torch.autograd.Function):
             norm[part] = logits.logsumexp(-1)
             found[part] = logits.gather(-1, labels[part, None]).squeeze(-1) - norm[part]
         ctx.save_for_backward(hidden, weight, bias, labels, norm)
-        ctx.temperature, ctx.chunk = temperature, chunk
+        ctx.temperature, ctx.chunk, ctx.last = temperature, chunk, logits
         return found
 
     @staticmethod
@@ -87,8 +89,12 @@ class _ChunkedLogprobs(torch.autograd.Function):
         to_hidden = torch.empty_like(hidden) if needs_hidden else None
         to_weight = torch.zeros_like(weight, dtype=torch.float32) if needs_weight else None
         to_bias = torch.zeros_like(bias, dtype=torch.float32) if needs_bias else None
-        for part in _parts(len(labels), ctx.chunk):
-            logits = _scaled(hidden[part], weight, bias, ctx.temperature)
+        # The last chunk's logits are still there; a second pass over a kept graph computes them anew.
+        last, ctx.last = ctx.last, None
+        for part in reversed(_parts(len(labels), ctx.chunk)):
+            logits, last = last, None
+            if logits is None:
+                logits = _scaled(hidden[part], weight, bias, ctx.temperature)
             to_logits = logits.sub_(norm[part, None]).exp_().neg_()
             to_logits.scatter_add_(-1, labels[part, None], torch.ones_like(norm[part, None]))
             to_logits.mul_(gradient[part, None] / ctx.temperature)
@@ -115,6 +121,66 @@ def _parts(n: int, size: int) -> list[slice]:
     return [slice(begin, min(begin + size, n)) for begin in range(0, n, size)]
 
 
+# -------------------------------------------------------------------- whole distributions
+class Divergence(NamedTuple):
+    """What stands at each of N tokens, in float32, [N] each."""
+
+    logprobs: Tensor
+    """Log π(token), over the whole vocabulary."""
+    kl: Tensor
+    """KL(π ‖ π_ref) = Σ_v π(v) (log π(v) - log π_ref(v))."""
+    entropy: Tensor
+    """-Σ_v π(v) log π(v)."""
+
+
+Head = Callable[[Tensor], Tensor]
+"""Makes logits [n, V] of hidden states [n, D]."""
+
+
+def divergence(
+    hidden: Tensor,
+    head: Head,
+    reference: Tensor,
+    reference_head: Head,
+    labels: Tensor,
+    *,
+    excluded: Tensor | None = None,
+    chunk: int = CHUNK // 4,
+) -> Divergence:
+    """How likely the policy holds the labels, and how far it is from the reference there.
+
+    hidden [N, D] and reference [N, D'] are hidden states, labels [N] tokens. KL and entropy are those
+    of the distributions over the vocabulary without the tokens `excluded` [K]. Both logits of `chunk`
+    tokens exist at a time and are computed again in the backward pass, so that no [N, V] is ever
+    held; the reference gets no gradient.
+    """
+
+    def figures(hidden: Tensor, reference: Tensor, labels: Tensor) -> Tensor:
+        logits = head(hidden).float()
+        logprobs = logprobs_from_logits(logits, labels)
+        with torch.no_grad():
+            q = _log_shares(reference_head(reference).float(), excluded)
+        p = _log_shares(logits, excluded)
+        shares = p.exp()
+        return torch.stack([logprobs, (shares * (p - q)).sum(-1), -(shares * p).sum(-1)])
+
+    found = [
+        checkpoint(
+            figures, hidden[part], reference[part], labels[part],
+            use_reentrant=False, preserve_rng_state=False,
+        )
+        for part in _parts(len(labels), chunk)
+    ]  # fmt: skip
+    return Divergence(*torch.cat(found, 1))
+
+
+def _log_shares(logits: Tensor, excluded: Tensor | None) -> Tensor:
+    """Log-probabilities of all tokens, [n, V]; those of the excluded ones are finite, and exp gives 0."""
+    if excluded is not None:
+        logits = logits.index_fill(-1, excluded, -1e9)
+    return logits.log_softmax(-1)
+
+
 # ------------------------------------------------------------------------------ masked statistics
 def masked_sum(values: Tensor, mask: Tensor, dim: int | None = None) -> Tensor:
     """Sum of the values that count, over `dim` or over all; 0 where none does."""
@@ -131,13 +197,11 @@ def masked_mean(values: Tensor, mask: Tensor, dim: int | None = None) -> Tensor:
 def masked_whiten(values: Tensor, mask: Tensor, *, shift_mean: bool = True) -> Tensor:
     """(values - mean) / standard deviation over the places that count, 0 elsewhere.
 
-    Without `shift_mean` the mean is put back, as PPO does with rewards. The variance divides by n.
+    Without `shift_mean` they are divided by their root mean square, and 0 stays 0.
     """
-    mean = masked_mean(values, mask)
-    deviation = (masked_mean((values - mean) ** 2, mask) + 1e-8).sqrt()
-    whitened = (values - mean) / deviation
-    if not shift_mean:
-        whitened = whitened + mean
+    if shift_mean:
+        values = values - masked_mean(values, mask)
+    whitened = values / (masked_mean(values**2, mask) + 1e-8).sqrt()
     return torch.where(mask.bool(), whitened, torch.zeros_like(whitened))
 
 

@@ -8,10 +8,8 @@ AlpacaFarm's binary form of conditioning on rewards (arXiv:2305.14387), which Qu
 arXiv:2205.13636) has with more levels. AlpacaFarm gives no script for it: the defaults are those of
 its SFT 10k, 3 epochs of 128 answers, 2e-5, cosine with 3 % warm-up, 512 tokens.
 
-`<reward_0>` (won) and `<reward_1>` (lost), AlpacaFarm's names, are added to the tokenizer as special
-tokens, so that no text of a user can write one. The token stands at the end of the prompt, where the
-answer begins, and the checkpoint's chat template puts `<reward_0>` there by itself: whoever renders a
-prompt for it, `leaderboard eval` too, asks for a good answer. Departures: AlpacaFarm puts the token
+`<reward_0>` (won) and `<reward_1>` (lost) stand at the end of the prompt, and the checkpoint's chat
+template puts `<reward_0>` there by itself (`conditioning`). Departures: AlpacaFarm puts the token
 before the instruction. A preference that is a probability counts as its likelier side; ties are
 dropped and counted. With LoRA the two tokens' embeddings are not trained, and the checkpoint is the
 merged one: the adapter alone lacks them.
@@ -22,26 +20,21 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
-from judges.errors import UserError
-from judges.prompting.chat import choose_template
-from judges.schema import Message
 from train_baselines import ops
+from train_baselines.conditioning import bare, behind, condition, reward_tokens
 from train_baselines.data import Encoder, Example, encode_demonstrations, pad
 from train_baselines.loading import load_policy
-from train_baselines.models import Policy
 from train_baselines.runtime.config import RunConfig, command_line
 from train_baselines.runtime.run import Run
 from train_baselines.sources import Demonstration, Pair, read_pairs
 
-WON, LOST = "<reward_0>", "<reward_1>"
-_BEHIND = f"{{% if add_generation_prompt %}}{{{{ '{WON}' }}}}{{% endif %}}"
+WON, LOST = reward_tokens(2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,38 +58,6 @@ def conditioning_loss(logprobs: Tensor, targets: Tensor) -> Tensor:
     return -ops.masked_mean(logprobs, targets)
 
 
-def condition(policy: Policy, seed: int) -> None:
-    """Gives the policy the two tokens, and a chat template that ends its prompts with WON.
-
-    The rows of its embedding are drawn around the mean of the others, with their spread; its own
-    template and a policy that has the tokens already stay as they are.
-    """
-    from tokenizers import AddedToken
-
-    tokenizer, model = policy.encoder.tokenizer, policy.inner
-    known = len(tokenizer)
-    tokenizer.add_tokens([AddedToken(t, special=True, normalized=False) for t in (WON, LOST)])
-    template = str(tokenizer.chat_template)
-    if not template.endswith(_BEHIND):
-        tokenizer.chat_template = template.removesuffix("\n") + _BEHIND
-    policy.encoder = Encoder(tokenizer, choose_template(tokenizer))
-    new = list(range(known, len(tokenizer)))
-    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
-        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-    generator = torch.Generator().manual_seed(seed)
-    heads = [model.get_input_embeddings(), model.get_output_embeddings()]
-    with torch.no_grad():
-        for weight in {id(head.weight): head.weight for head in heads}.values():
-            old = weight[:known].float()
-            noise = torch.randn(len(new), weight.shape[1], generator=generator).to(old)
-            weight[new] = (old.mean(0) + old.std(0) * noise).to(weight.dtype)
-    prompt = policy.encoder.prompt((Message("user", "?"),))
-    if prompt[-1] != tokenizer.convert_tokens_to_ids(WON):
-        raise UserError(
-            f"the chat template does not end a prompt with {WON}: train with --chat-template plain"
-        )
-
-
 def conditioned(
     pairs: Sequence[Pair], encoder: Encoder, max_length: int
 ) -> tuple[list[Example], dict[str, int]]:
@@ -111,22 +72,16 @@ def conditioned(
             for pair in decided
         ]
         encoded = encode_demonstrations(answers, encoder, max_length)
-        rows += [_behind(token, row) for row in encoded.rows]
+        rows += [behind(token, bare(row)) for row in encoded.rows]
         dropped.update(encoded.dropped)
     return rows, {why: n for why, n in dropped.items() if n}
-
-
-def _behind(token: int, row: Example) -> Example:
-    """The example with another last token of its prompt."""
-    n = row.n_prompt
-    return replace(row, ids=(*row.ids[: n - 1], token, *row.ids[n:]))
 
 
 def train(config: RewardConditioningConfig) -> Path:
     """Train, and give the folder of the checkpoint. Raises UserError."""
     run = Run("reward_conditioning", config)
     policy = load_policy(config.model_name_or_path, config, run)
-    condition(policy, config.seed)
+    condition(policy, (WON, LOST), config.seed)
     rows, dropped = conditioned(read_pairs(config.dataset), policy.encoder, config.max_length)
     told = "".join(f"; dropped {n:,}: {why}" for why, n in dropped.items())
     run.note(f"{len(rows):,} examples, two a pair{told}", dropped=dropped)

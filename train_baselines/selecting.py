@@ -15,9 +15,17 @@ import torch
 from judges.schema import Instruction
 from train_baselines import ops
 from train_baselines.data import Encoder, Example, pad
-from train_baselines.models import Policy, ScalarModel, Wrapped
+from train_baselines.models import Policy, ScalarModel
 from train_baselines.runtime import plan
-from train_baselines.sampling import Draw, Sample, Sampling, sample, sample_key, score
+from train_baselines.sampling import (
+    Draw,
+    Sample,
+    Sampler,
+    Sampling,
+    sample_key,
+    score,
+    window_of,
+)
 from train_baselines.sources import Turns
 
 AT_ONCE = 1024
@@ -66,14 +74,6 @@ def question(messages: Turns, encoder: Encoder, where: str) -> Question:
     """A conversation that ends with the user, as the policy reads it."""
     key = Instruction(id="", messages=messages).digest
     return Question(messages, tuple(encoder.prompt(messages)), key, where)
-
-
-def window_of(model: Wrapped) -> int | None:
-    """Tokens that fit into the model; None where it does not say."""
-    size: int | None = getattr(
-        model.inner.config.get_text_config(), "max_position_embeddings", None
-    )
-    return size
 
 
 # ----------------------------------------------------------------------------------------- scores
@@ -150,37 +150,57 @@ class _Running:
 
 
 def best_of(
-    policy: Policy,
+    sampler: Sampler,
     questions: Sequence[Question],
     sizes: Sequence[int],
     sampling: Sampling,
     scorer: Scorer,
     *,
     seed: int,
-    tokens_per_device: int,
 ) -> Iterator[tuple[int, list[Choice]]]:
     """The number of each question with its best of n for each of the sizes, smallest n first.
 
-    Questions come out as they are done, those with long prompts first. Never more than AT_ONCE
-    samples are held.
+    In the order of `drawn`, which holds what is drawn; here only the best is kept.
     """
     most = max(sizes)
-    width = min(most, AT_ONCE)
+    running: dict[int, _Running] = {}
+    for number, k, candidate, value in drawn(sampler, questions, most, sampling, scorer, seed=seed):
+        if number not in running:
+            running[number] = _Running(frozenset(sizes))
+        running[number].add(k, candidate, value)
+        if k == most - 1:
+            yield number, running.pop(number).choices
+
+
+def drawn(
+    sampler: Sampler,
+    questions: Sequence[Question],
+    n: int,
+    sampling: Sampling,
+    scorer: Scorer | None,
+    *,
+    seed: int,
+) -> Iterator[tuple[int, int, Candidate, float]]:
+    """The number of each question, which of its n samples this is, the sample, and its score; NaN
+    where there is no scorer.
+
+    The samples of a question come in order, questions with long prompts first. Never more than
+    AT_ONCE samples are held.
+    """
+    width = min(n, AT_ONCE)
     together = AT_ONCE // width
-    order = sorted(range(len(questions)), key=lambda n: (-len(questions[n].prompt), n))
+    order = sorted(range(len(questions)), key=lambda q: (-len(questions[q].prompt), q))
     for begin in range(0, len(order), together):
-        running = {n: _Running(frozenset(sizes)) for n in order[begin : begin + together]}
-        for first in range(0, most, width):
-            wanted = [(n, k) for n in running for k in range(first, min(first + width, most))]
+        for first in range(0, n, width):
+            ks = range(first, min(first + width, n))
+            wanted = [(q, k) for q in order[begin : begin + together] for k in ks]
             draws = [
-                Draw(questions[n].prompt, sample_key(seed, questions[n].key, k)) for n, k in wanted
+                Draw(questions[q].prompt, sample_key(seed, questions[q].key, k)) for q, k in wanted
             ]
-            drawn = sample(policy, draws, sampling, tokens_per_device=tokens_per_device)
             candidates = [
-                Candidate(questions[n], one, policy.encoder.text(one.tokens))
-                for (n, _), one in zip(wanted, drawn, strict=True)
+                Candidate(questions[q], one, sampler.encoder.text(one.tokens))
+                for (q, _), one in zip(wanted, sampler.sample(draws, sampling), strict=True)
             ]
-            scores = scorer(candidates)
-            for (n, k), candidate, value in zip(wanted, candidates, scores, strict=True):
-                running[n].add(k, candidate, value)
-        yield from ((n, one.choices) for n, one in running.items())
+            scores = [math.nan] * len(wanted) if scorer is None else scorer(candidates)
+            for (q, k), candidate, value in zip(wanted, candidates, scores, strict=True):
+                yield q, k, candidate, value

@@ -51,6 +51,8 @@ class Prompt:
 
     messages: Turns
     where: str
+    row: Mapping[str, Any]
+    """All columns of its row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ def read_demonstrations(source: str) -> list[Demonstration]:
 
 def read_prompts(source: str) -> list[Prompt]:
     """The prompts of any of these formats; an answer behind them is left aside."""
-    return [Prompt(_prompt(row, where), where) for where, row in rows_of(source)]
+    return [Prompt(_prompt(row, where), where, row) for where, row in rows_of(source)]
 
 
 def read_pairs(source: str) -> list[Pair]:

@@ -75,6 +75,9 @@ class New:
     """Judge each control on so many instructions (default: 100 where judges are paid, else all)."""
     private: Annotated[bool, shown("")] = False
     """The instructions are private: no text of theirs leaves this machine."""
+    generation: Annotated[str | None, shown("KEY=VALUE,…")] = None
+    """How every model on the board writes: temperature (default: 0), max_tokens (default: 1024),
+    top_p, top_k, repetition_penalty."""
     model_args: Annotated[str | None, shown("KEY=VALUE,…")] = None
     """For the reference models, as of `eval`."""
     base_url: Annotated[str | None, shown("URL")] = None
@@ -101,6 +104,7 @@ class New:
             orders=self.orders,
             control_items=self.control_items,
             private=self.private,
+            generation=self.generation,
             model_args=self.model_args,
             base_url=self.base_url,
         )

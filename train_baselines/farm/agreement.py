@@ -5,8 +5,9 @@
     python -m train_baselines.farm.agreement PAIRS --panel data/farm/simulators.toml \\
         --with data/farm/people.toml --solve 0.65
 
-PAIRS has `prompt`, `output_1`, `output_2` and `checks`: samples of a policy, or `pairs.jsonl` of the
-farm. On every pair of distinct answers one label is held against the mode of three others; several
+PAIRS has `prompt`, `output_1`, `output_2` and `checks`, as the farm's `pairs.jsonl`; or `output` in
+place of the two, as `train_baselines.generate` writes samples: those of a prompt are paired as they
+come. On every pair of distinct answers one label is held against the mode of three others; several
 modes share the credit. For one panel the four labels are those of the annotators whom it draws, each
 held against the other three, the mean of all four; it is the estimand of `leaderboard agree` at k = 3.
 With --with, one annotator of the panel is held against the mode of each choice of three of four.
@@ -16,13 +17,13 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from math import sqrt
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -61,7 +62,7 @@ Votes = list[list[Vote]]
 def read_pairs(path: Path) -> list[Comparison]:
     """The pairs of distinct answers; raises UserError for a row that lacks a text or its checks."""
     found = []
-    for number, row in read_records(path):
+    for number, row in _paired(read_records(path)):
         where = f"{path}, line {number}"
         if not row.get("checks"):
             raise UserError(f"{where}: `checks` are missing; they stand beside the farm's prompts")
@@ -89,6 +90,19 @@ def read_pairs(path: Path) -> list[Comparison]:
     if not found:
         raise UserError(f"{path}: there is no pair of distinct answers")
     return found
+
+
+def _paired(rows: Iterable[tuple[int, dict[str, Any]]]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Rows with two answers; samples, of which one prompt's stand together, two by two."""
+    held: tuple[int, dict[str, Any]] | None = None
+    for number, row in rows:
+        if "output" not in row:
+            yield number, row
+        elif held is None or held[1].get("prompt") != row.get("prompt"):
+            held = number, row
+        else:
+            yield held[0], {**row, "output_1": held[1]["output"], "output_2": row["output"]}
+            held = None
 
 
 def votes(panel: Panel, pairs: Sequence[Comparison], seed: int = 0) -> Votes:
@@ -160,7 +174,7 @@ class Arguments:
     """How far synthetic annotators agree on pairs, and at which temperature they would so far."""
 
     pairs: Annotated[Path, tyro.conf.Positional]
-    """A .jsonl file with `prompt`, `output_1`, `output_2` and `checks`."""
+    """A .jsonl file with `prompt`, `checks`, and `output_1` and `output_2`, or samples as `output`."""
     panel: Path
     """Whose labels are held against others: a panel file."""
     with_: Annotated[Path | None, tyro.conf.arg(name="with")] = None

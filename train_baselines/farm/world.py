@@ -28,6 +28,8 @@ SPLITS = {
     "pretrain": 0.72, "sft": 0.06, "preference": 0.08, "unlabeled": 0.06, "val": 0.03, "eval": 0.05,
 }  # fmt: skip
 """Split → its share of all contents. They are called as in AlpacaFarm."""
+SHARED = ("val", "eval")
+"""Splits that are the same whatever the seed, so that models of all seeds stand on one board."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +128,8 @@ def _distinct(seed: int, split: str, purpose: str = "") -> Iterator[Task]:
 
 
 def _prompts(farm: Farm, split: str) -> Iterator[dict[str, Any]]:
-    for number, task in zip(range(getattr(farm, split)), _distinct(farm.seed, split), strict=False):
+    seed = 0 if split in SHARED else farm.seed
+    for number, task in zip(range(getattr(farm, split)), _distinct(seed, split), strict=False):
         yield {
             "id": f"{split}-{number:05d}",
             "prompt": task.prompt,

@@ -37,6 +37,8 @@ def make_accelerator(config: RunConfig) -> Any:
         bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
     AcceleratorState._reset_state()  # else a second run of a process cannot have another precision
     made = Accelerator(
+        # Unsaid, processes of torchrun on a CPU would not find one another, and each train alone.
+        cpu=not torch.accelerator.is_available(),
         mixed_precision="bf16" if bf16 else "no",
         log_with=None if config.report_to == "none" else config.report_to,
         project_dir=config.output_dir,

@@ -114,14 +114,12 @@ class Run:
         self.total = self.config.max_steps or per_epoch * self.config.num_train_epochs
         self._resume(rows)
         self._journal.open(self.method, self.step, self.total)
-        epoch, order = -1, []
+        left = range(self.step, self.total)
+        every = plan.rows_of_steps(len(rows), size, left, seed=self.config.seed)
         try:
-            for number in range(self.step, self.total):
-                if number // per_epoch != epoch:
-                    epoch = number // per_epoch
-                    order = plan.steps_of_epoch(len(rows), size, seed=self.config.seed, epoch=epoch)
+            for number, chosen in zip(left, every, strict=True):
                 set_learning_rate(self.optimizer, self.config, number, self.total)
-                yield order[number % per_epoch]
+                yield chosen
                 self.step = number + 1
                 self._end_step(self.step / per_epoch)
         finally:
