@@ -74,7 +74,7 @@ class VllmSampler:
             )
             for draw in draws
         ]
-        written = self.llm._generate([draw.prompt for draw in draws], params)
+        written = self.llm.generate([draw.prompt for draw in draws], params)
         return [Sample(tuple(one.tokens), one.stopped) for one in written]
 
     def close(self) -> None:

@@ -129,7 +129,7 @@ class VllmLLM(ChatModel):
                 live.append(n)
                 params.append(self._params(request, limit))
         written = dict(
-            zip(live, self._generate([prompts[n][1] for n in live], params), strict=True)
+            zip(live, self.generate([prompts[n][1] for n in live], params), strict=True)
         )
         completions = []
         for n, (request, (prompt, ids)) in enumerate(zip(requests, prompts, strict=True)):
@@ -178,7 +178,7 @@ class VllmLLM(ChatModel):
         except (ValueError, TypeError, VLLMValidationError) as error:
             raise UserError(f"vLLM refuses a parameter: {first_line(error)}") from None
 
-    def _generate(self, prompts: Sequence[Sequence[int]], params: Sequence[Any]) -> list[Written]:
+    def generate(self, prompts: Sequence[Sequence[int]], params: Sequence[Any]) -> list[Written]:
         from vllm.exceptions import VLLMValidationError
         from vllm.v1.engine.exceptions import EngineDeadError
 
