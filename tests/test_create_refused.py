@@ -54,8 +54,8 @@ def nothing_made(run: Any, tmp_path: Path, *parts: str) -> None:
 BAD_FLAGS: dict[str, tuple[tuple[str, ...], str]] = {
     "an unknown key": (("--generation", "heat=1"), "known: max_tokens, temperature, top_p"),
     "a key without a value": (("--generation", "top_p"), "write key=value"),
-    "a temperature that is a text": (("--generation", "temperature=hot"), "not valid JSON"),
-    "a negative temperature": (("--generation", "temperature=-1"), "--generation: temperature"),
+    "a temperature that is a text": (("--generation", "temperature=hot"), "'hot' is no number"),
+    "a negative temperature": (("--generation", "temperature=-1"), "generation: temperature"),
     "unknown prompt column": (("--prompt-column", "ask"), "no column 'ask'; the columns are"),
     "unknown category column": (("--category-column", "x"), "no column 'x'; there are prompt"),
     "unknown judge": (("--judge", "oracle"), "unknown judge 'oracle'; known kinds: checklist"),

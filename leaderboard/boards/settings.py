@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, ClassVar, Literal
 
@@ -9,6 +10,8 @@ from pydantic import Field
 
 from judges.backends.base import Sampling
 from judges.base import Orders
+from judges.errors import UserError
+from judges.records import validated
 
 Column = Literal["win_rate", "lc_alpaca_eval", "lc_joint"]
 """A figure that a board can rank by."""
@@ -27,6 +30,21 @@ class Generation:
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     top_k: Annotated[int, Field(ge=0)] | None = None
     repetition_penalty: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+
+    def but(self, text: str) -> Generation:
+        """These settings with others over them, as KEY=VALUE,…; raises UserError for what is no such
+        key or value."""
+        given: dict[str, object] = asdict(self)
+        for pair in text.split(","):
+            key, equals, value = (part.strip() for part in pair.partition("="))
+            if not equals or key not in given:
+                known = ", ".join(given)
+                raise UserError(f"generation {pair!r}: write key=value,key=value; known: {known}")
+            try:
+                given[key] = json.loads(value)
+            except ValueError:
+                raise UserError(f"generation {pair!r}: {value!r} is no number") from None
+        return validated(Generation, given, "generation")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

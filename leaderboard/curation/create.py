@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from leaderboard.answers.models import (
 )
 from leaderboard.boards.board import Board, load_board, write_board
 from leaderboard.boards.evalset import check_instruction
-from leaderboard.boards.settings import Generation, SelfJudging, Settings
+from leaderboard.boards.settings import SelfJudging, Settings
 from leaderboard.curation.panel import (
     BoardPanel,
     board_panel,
@@ -178,7 +178,7 @@ def _drafted(recipe: Recipe, results: Path, watch: Watch) -> _Draft:
     if recipe.self_judging is not None:
         settings = replace(settings, self_judging=recipe.self_judging)
     if recipe.generation is not None:
-        settings = replace(settings, generation=_generation(recipe.generation, settings.generation))
+        settings = replace(settings, generation=settings.generation.but(recipe.generation))
     wanted, folder = new_panel(
         source, judges=recipe.judges, panel=recipe.panel, models=recipe.judge_models
     )
@@ -190,19 +190,6 @@ def _drafted(recipe: Recipe, results: Path, watch: Watch) -> _Draft:
     # Named by what is asked: an interrupted run is taken up only for the same instructions.
     unfinished = results / f".{recipe.name}.{digest(list(instructions))[7:15]}"
     return _Draft(path, source, instructions, settings, panel, unfinished)
-
-
-def _generation(text: str, base: Generation) -> Generation:
-    """KEY=VALUE,… over the settings that are there; raises UserError for what is no such key."""
-    given: dict[str, Any] = asdict(base)
-    for pair in text.split(","):
-        key, equals, value = (part.strip() for part in pair.partition("="))
-        if not equals or key not in given:
-            raise UserError(
-                f"--generation {pair!r}: write key=value,key=value; known: {', '.join(given)}"
-            )
-        given[key] = decoded(value, f"--generation {key}")
-    return validated(Generation, given, "--generation")
 
 
 def _for_servers(panel: BoardPanel, n: int) -> dict[str, Any]:
