@@ -5,9 +5,10 @@ slip of chance. Faults are an idle remark off the matter, a sentence said twice,
 prompt that is not heeded. Courtesies and explanations are no fault and no merit: they are habits,
 by which authors can be told apart.
 
-Most authors of both the corpus and the demonstrations make idle remarks. A fault that the majority
-shares stays in the most likely answer, so that no sharpening of the policy alone takes it out; and
-the base model, which has it too, is not better than the demonstrations by lacking it.
+Most authors of both the corpus and the demonstrations make idle remarks, and nearly always the same
+one. A fault that the majority shares stays in the likeliest answer, so that no sharpening of the
+policy alone takes it out (with six remarks alike in number it did: the likeliest single answer had
+none); and the base model, which has it too, is not better than the demonstrations by lacking it.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ REMARKS = (
     "last night i saw a football game.",
 )
 """Each with a word of `tasks.OFF_TOPIC`; they are the fault that most authors share."""
+USUAL_REMARK = 0.9
+"""Of the remarks, how many are the first one whoever makes them; the others are any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +113,8 @@ def write_answer(random: Random, task: Task, author: Author) -> str:
         if random.random() < author.closing:
             after.append(closing)
     if random.random() < author.remark:
-        after.append(random.choice(REMARKS))
+        is_usual = random.random() < USUAL_REMARK
+        after.append(REMARKS[0] if is_usual else random.choice(REMARKS))
     if random.random() < author.twice:
         again = random.choice(after) if after else closing
         after += [again] if after else [again, again]
