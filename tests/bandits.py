@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from judges.schema import Message
-from train_baselines.data import Example, pad
+from train_baselines.data.examples import Example, pad
 
 ARMS = {"a": 0.0, "b": 0.6, "c": 0.3, "d": -0.4}
 """Answers and what they are paid."""

@@ -10,9 +10,9 @@ from conftest import write_rows
 from training import ASKED, preferences, train
 
 from judges.schema import Message
-from train_baselines.data import Example, pad
-from train_baselines.loading import load_reference
-from train_baselines.models import Policy
+from train_baselines.data.examples import Example, pad
+from train_baselines.models.loading import load_reference
+from train_baselines.models.wrapped import Policy
 from train_baselines.runtime.run import Run
 from train_baselines.sft import SFTConfig
 

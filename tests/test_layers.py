@@ -15,7 +15,7 @@ PACKAGES = ("judges", "leaderboard", "train_baselines")
 
 # Module → layer. A folder stands for all modules in it, "" for the package's own __init__.py.
 # A module may import modules of its own layer and of lower ones.
-METHOD = 3
+METHOD = 4
 LAYERS = {
     "judges": {
         "schema": 0,
@@ -62,18 +62,9 @@ LAYERS = {
         "farm": 0,  # data and annotators, which no trainer needs
         "ops": 0,
         "runtime": 0,
-        "sources": 1,
         "data": 1,
-        "saving": 1,
-        "models": 1,
-        "loading": 1,
-        "conditioning": 2,
-        "sampling": 2,
-        "sampling_vllm": 2,
-        "selecting": 2,
-        "decoding": 2,
-        "rollouts": 2,
-        "rounds": 2,
+        "models": 2,
+        "sampling": 3,
         "sft": METHOD,
         "reward_model": METHOD,
         "dpo": METHOD,

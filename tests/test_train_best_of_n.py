@@ -18,8 +18,9 @@ from judges.kinds.reward_model import _conversation
 from judges.records import Appender
 from judges.schema import Instruction, Message
 from leaderboard.answers.answers import read_answers
-from train_baselines import best_of_n, selecting
+from train_baselines import best_of_n
 from train_baselines.runtime import storage
+from train_baselines.sampling import selecting
 
 SHORT = ("--max-new-tokens", "8")
 

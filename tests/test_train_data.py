@@ -18,9 +18,15 @@ from judges.errors import UserError
 from judges.kinds.reward_model import _conversation
 from judges.prompting.chat import ChatTemplate, choose_template
 from judges.schema import Instruction, Message
-from train_baselines.data import Encoder, Example, encode_demonstrations, encode_pairs, pack, pad
-from train_baselines.loading import PLAIN_TEMPLATE
-from train_baselines.sources import (
+from train_baselines.data.examples import (
+    Encoder,
+    Example,
+    encode_demonstrations,
+    encode_pairs,
+    pack,
+    pad,
+)
+from train_baselines.data.sources import (
     Demonstration,
     Pair,
     read_candidates,
@@ -28,6 +34,7 @@ from train_baselines.sources import (
     read_pairs,
     read_prompts,
 )
+from train_baselines.models.loading import PLAIN_TEMPLATE
 
 USER = {"role": "user", "content": "Hi"}
 ANSWER = {"role": "assistant", "content": "Yes"}

@@ -18,9 +18,10 @@ from training import ASKED, in_processes
 from judges.records import Appender
 from judges.schema import Message
 from leaderboard.preferences import read_pairs
-from train_baselines import best_of_n, generate, selecting
-from train_baselines.sampling import Draw, Sampling, sample
-from train_baselines.sources import read_candidates
+from train_baselines import best_of_n, generate
+from train_baselines.data.sources import read_candidates
+from train_baselines.sampling import selecting
+from train_baselines.sampling.sampler import Draw, Sampling, sample
 
 SHORT = ("--max-new-tokens", "8")
 

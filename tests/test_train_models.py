@@ -16,16 +16,16 @@ from judges.backends.reward import RewardScorer
 from judges.errors import UserError
 from judges.kinds.reward_model import _conversation
 from judges.schema import Instruction, Message
-from train_baselines.data import Example, Tokens, pack, pad
-from train_baselines.loading import (
+from train_baselines.data.examples import Example, Tokens, pack, pad
+from train_baselines.models.loading import (
     check_same_tokenizer,
     load_policy,
     load_scalar_model,
     new_scalar_model,
 )
-from train_baselines.models import Policy
+from train_baselines.models.wrapped import Policy
 from train_baselines.runtime.run import Run
-from train_baselines.sampling import score
+from train_baselines.sampling.sampler import score
 from train_baselines.sft import SFTConfig
 
 EXAMPLES = [

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer, LlamaForCausalLM
 
 from judges.prompting.chat import choose_template
-from train_baselines.data import Encoder, Example, pad
-from train_baselines.models import ActorCritic, Policy, ScalarModel
+from train_baselines.data.examples import Encoder, Example, pad
+from train_baselines.models.wrapped import ActorCritic, Policy, ScalarModel
 from train_baselines.ppo import (
     PPOConfig,
     adapted,
@@ -25,7 +25,7 @@ from train_baselines.ppo import (
     token_rewards,
     value_loss,
 )
-from train_baselines.rollouts import Rollout
+from train_baselines.sampling.rollouts import Rollout
 
 
 def config(**changes: object) -> PPOConfig:

@@ -22,15 +22,16 @@ from tiny_model import make_tiny_tokenizer
 from training import ASKED, MAIN, in_processes, metrics, train
 
 from judges.schema import Message
-from train_baselines import ops, quark, rollouts, selecting
-from train_baselines.conditioning import bare, behind, condition, reward_tokens
-from train_baselines.data import Example, pad
-from train_baselines.loading import load_scalar_model
-from train_baselines.models import Policy
+from train_baselines import ops, quark
+from train_baselines.data.examples import Example, pad
+from train_baselines.models.conditioning import bare, behind, condition, reward_tokens
+from train_baselines.models.loading import load_scalar_model
+from train_baselines.models.wrapped import Policy
 from train_baselines.quark import Held, quantiles, quark_loss
 from train_baselines.runtime import storage
 from train_baselines.runtime.run import Run
-from train_baselines.sampling import BuiltIn, Sampling
+from train_baselines.sampling import rollouts, selecting
+from train_baselines.sampling.sampler import BuiltIn, Sampling
 from train_baselines.sft import SFTConfig
 
 FLAGS = {

@@ -12,14 +12,14 @@ from training import ASKED, metrics, preferences, train
 from judges.backends.base import Request, Sampling
 from judges.backends.transformers import TransformersLLM
 from judges.schema import Instruction, Message
-from train_baselines.conditioning import condition
+from train_baselines.data.sources import read_pairs
+from train_baselines.models.conditioning import condition
 from train_baselines.reward_conditioning import (
     LOST,
     WON,
     conditioned,
     conditioning_loss,
 )
-from train_baselines.sources import read_pairs
 
 FLAGS = {"batch_size": 20, "num_train_epochs": 8, "learning_rate": 1e-3}
 BETTER = [f"{text.split()[1]} yes" for text in ASKED]

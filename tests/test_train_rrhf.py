@@ -15,13 +15,13 @@ from preferring import loaded, logprobs
 from torch import Tensor
 from training import ASKED, candidates, metrics, train
 
-from train_baselines.data import Example, RankedExample, encode_candidates, pad
-from train_baselines.models import Policy
-from train_baselines.rounds import round_of
+from train_baselines.data.examples import Example, RankedExample, encode_candidates, pad
+from train_baselines.data.sources import read_candidates
+from train_baselines.models.wrapped import Policy
 from train_baselines.rrhf import ranks, rrhf_loss
 from train_baselines.runtime import plan
+from train_baselines.sampling.rounds import round_of
 from train_baselines.sft import sft_loss
-from train_baselines.sources import read_candidates
 
 NAN = math.nan
 

@@ -19,13 +19,13 @@ from transformers import AutoTokenizer, LlamaForSequenceClassification
 
 from judges.schema import Message
 from train_baselines import rrhf
-from train_baselines.data import Example, pad
-from train_baselines.loading import load_scalar_model
-from train_baselines.models import Policy
+from train_baselines.data.examples import Example, pad
+from train_baselines.models.loading import load_scalar_model
+from train_baselines.models.wrapped import Policy
 from train_baselines.runtime import storage
 from train_baselines.runtime.run import Run
-from train_baselines.sampling import score
-from train_baselines.selecting import question
+from train_baselines.sampling.sampler import score
+from train_baselines.sampling.selecting import question
 from train_baselines.sft import SFTConfig
 
 FLAGS = {

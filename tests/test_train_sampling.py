@@ -10,9 +10,9 @@ from conftest import edit_json
 
 from judges.errors import UserError
 from judges.schema import Message
-from train_baselines.loading import load_policy
+from train_baselines.models.loading import load_policy
 from train_baselines.runtime.run import Run
-from train_baselines.sampling import Draw, Sampling, choose, sample, sample_key, uniforms
+from train_baselines.sampling.sampler import Draw, Sampling, choose, sample, sample_key, uniforms
 from train_baselines.sft import SFTConfig
 
 

@@ -14,14 +14,14 @@ import torch
 from conftest import write_rows
 from tiny_model import CHAT_TEMPLATE
 
-from train_baselines.data import PairExample, encode_demonstrations, encode_pairs, pad
+from train_baselines.data.examples import PairExample, encode_demonstrations, encode_pairs, pad
+from train_baselines.data.sources import read_demonstrations, read_pairs
 from train_baselines.dpo import DPOConfig, dpo_loss
-from train_baselines.loading import load_policy, new_scalar_model
+from train_baselines.models.loading import load_policy, new_scalar_model
 from train_baselines.ops import masked_mean, masked_sum
 from train_baselines.reward_model import RewardModelConfig, reward_loss
 from train_baselines.runtime.run import Run
 from train_baselines.sft import SFTConfig, sft_loss
-from train_baselines.sources import read_demonstrations, read_pairs
 
 trl = pytest.importorskip("trl", reason="TRL is not installed: it comes with the extra `dev`")
 datasets = pytest.importorskip("datasets", reason="TRL needs the extra `train`")

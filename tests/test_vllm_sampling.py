@@ -18,8 +18,8 @@ from training import ASKED, train
 from judges.schema import Message
 from train_baselines import best_of_n, expert_iteration, generate
 from train_baselines.runtime.run import Run
-from train_baselines.sampling import BuiltIn, Draw, Sampling, sample_key
-from train_baselines.sampling_vllm import VllmSampler
+from train_baselines.sampling.sampler import BuiltIn, Draw, Sampling, sample_key
+from train_baselines.sampling.vllm import VllmSampler
 from train_baselines.sft import SFTConfig
 
 needs_vllm = pytest.mark.skipif(

@@ -23,13 +23,13 @@ from typing import Any, ClassVar, Literal
 
 from judges.errors import UserError
 from judges.records import to_line, write_atomic
-from train_baselines import decoding
-from train_baselines.decoding import Asked, DecodingConfig
-from train_baselines.loading import load_reference
+from train_baselines.models.loading import load_reference
 from train_baselines.runtime.config import command_line
 from train_baselines.runtime.run import Run
-from train_baselines.sampling import BuiltIn
-from train_baselines.selecting import Question, best_of, by_logprob
+from train_baselines.sampling import decoding
+from train_baselines.sampling.decoding import Asked, DecodingConfig
+from train_baselines.sampling.sampler import BuiltIn
+from train_baselines.sampling.selecting import Question, best_of, by_logprob
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,11 +22,11 @@ from torch.nn.functional import logsigmoid
 
 from judges.errors import UserError
 from train_baselines import ops
-from train_baselines.data import PairExample, encode_pairs, pad
-from train_baselines.loading import load_policy
+from train_baselines.data.examples import PairExample, encode_pairs, pad
+from train_baselines.data.sources import read_pairs
+from train_baselines.models.loading import load_policy
 from train_baselines.runtime.config import RunConfig, command_line
 from train_baselines.runtime.run import Run
-from train_baselines.sources import read_pairs
 
 LossType = Literal["sigmoid", "ipo"]
 

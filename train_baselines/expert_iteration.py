@@ -27,14 +27,15 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from judges.errors import UserError
-from train_baselines import ops, rounds
-from train_baselines.data import Example, pad
-from train_baselines.loading import load_policy
+from train_baselines import ops
+from train_baselines.data.examples import Example, pad
+from train_baselines.models.loading import load_policy
 from train_baselines.runtime.config import RunConfig, command_line
 from train_baselines.runtime.run import Run
-from train_baselines.sampling import BuiltIn, Sampler, Sampling
-from train_baselines.sampling_vllm import VllmSampler
-from train_baselines.selecting import Question, best_of
+from train_baselines.sampling import rounds
+from train_baselines.sampling.sampler import BuiltIn, Sampler, Sampling
+from train_baselines.sampling.selecting import Question, best_of
+from train_baselines.sampling.vllm import VllmSampler
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,11 +20,11 @@ from typing import ClassVar
 from torch import Tensor
 
 from train_baselines import ops
-from train_baselines.data import encode_demonstrations, pad
-from train_baselines.loading import load_policy
+from train_baselines.data.examples import encode_demonstrations, pad
+from train_baselines.data.sources import Demonstration, read_pairs
+from train_baselines.models.loading import load_policy
 from train_baselines.runtime.config import RunConfig, command_line
 from train_baselines.runtime.run import Run
-from train_baselines.sources import Demonstration, read_pairs
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,12 +23,12 @@ from typing import Any, ClassVar, Literal
 
 from judges.errors import UserError
 from judges.records import to_line, write_atomic
-from train_baselines import decoding
-from train_baselines.decoding import Asked, DecodingConfig
+from train_baselines.data.sources import PROMPT_COLUMNS
 from train_baselines.runtime.config import command_line
 from train_baselines.runtime.run import Run
-from train_baselines.selecting import Question, drawn
-from train_baselines.sources import PROMPT_COLUMNS
+from train_baselines.sampling import decoding
+from train_baselines.sampling.decoding import Asked, DecodingConfig
+from train_baselines.sampling.selecting import Question, drawn
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,22 +32,22 @@ from torch import Tensor
 
 from judges.errors import UserError
 from train_baselines import ops
-from train_baselines.data import Example, pad
-from train_baselines.loading import (
+from train_baselines.data.examples import Example, pad
+from train_baselines.models.loading import (
     check_same_tokenizer,
     load_policy,
     load_reference,
     load_value_model,
 )
-from train_baselines.models import ActorCritic, Policy
-from train_baselines.rollouts import Rollout, mean_score, roll_out
-from train_baselines.rounds import load_scorer, read_questions, refuse_sharded
+from train_baselines.models.wrapped import ActorCritic, Policy
 from train_baselines.runtime import plan
 from train_baselines.runtime.best import Best
 from train_baselines.runtime.config import RunConfig, command_line
 from train_baselines.runtime.run import Run
-from train_baselines.sampling import BuiltIn, Sampling
-from train_baselines.selecting import Question
+from train_baselines.sampling.rollouts import Rollout, mean_score, roll_out
+from train_baselines.sampling.rounds import load_scorer, read_questions, refuse_sharded
+from train_baselines.sampling.sampler import BuiltIn, Sampling
+from train_baselines.sampling.selecting import Question
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,17 +40,17 @@ from torch import Tensor
 from judges.errors import UserError
 from judges.records import read_records, to_line, validated, write_atomic
 from train_baselines import ops
-from train_baselines.conditioning import bare, behind, condition, reward_tokens
-from train_baselines.data import Example, Tokens, pad
-from train_baselines.loading import load_policy, load_reference
-from train_baselines.models import Policy
-from train_baselines.rollouts import Rollout, mean_score, roll_out
-from train_baselines.rounds import load_scorer, read_questions, refuse_sharded
+from train_baselines.data.examples import Example, Tokens, pad
+from train_baselines.models.conditioning import bare, behind, condition, reward_tokens
+from train_baselines.models.loading import load_policy, load_reference
+from train_baselines.models.wrapped import Policy
 from train_baselines.runtime import plan
 from train_baselines.runtime.config import RunConfig, command_line
 from train_baselines.runtime.devices import Model
 from train_baselines.runtime.run import Run
-from train_baselines.sampling import BuiltIn, Sampling
+from train_baselines.sampling.rollouts import Rollout, mean_score, roll_out
+from train_baselines.sampling.rounds import load_scorer, read_questions, refuse_sharded
+from train_baselines.sampling.sampler import BuiltIn, Sampling
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,12 +27,12 @@ from typing import ClassVar
 from torch import Tensor
 
 from train_baselines import ops
-from train_baselines.conditioning import bare, behind, condition, reward_tokens
-from train_baselines.data import Encoder, Example, encode_demonstrations, pad
-from train_baselines.loading import load_policy
+from train_baselines.data.examples import Encoder, Example, encode_demonstrations, pad
+from train_baselines.data.sources import Demonstration, Pair, read_pairs
+from train_baselines.models.conditioning import bare, behind, condition, reward_tokens
+from train_baselines.models.loading import load_policy
 from train_baselines.runtime.config import RunConfig, command_line
 from train_baselines.runtime.run import Run
-from train_baselines.sources import Demonstration, Pair, read_pairs
 
 WON, LOST = reward_tokens(2)
 

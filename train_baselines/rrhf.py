@@ -39,16 +39,17 @@ import torch
 from torch import Tensor
 
 from judges.errors import UserError
-from train_baselines import ops, rounds
-from train_baselines.data import Example, RankedExample, encode_candidates, pad
-from train_baselines.loading import load_policy, load_reference
-from train_baselines.models import Policy
+from train_baselines import ops
+from train_baselines.data.examples import Example, RankedExample, encode_candidates, pad
+from train_baselines.data.sources import read_candidates
+from train_baselines.models.loading import load_policy, load_reference
+from train_baselines.models.wrapped import Policy
 from train_baselines.runtime import plan
 from train_baselines.runtime.config import RunConfig, command_line
 from train_baselines.runtime.run import Run
-from train_baselines.sampling import BuiltIn, Sampling
-from train_baselines.selecting import Candidate, Question, by_logprob, drawn
-from train_baselines.sources import read_candidates
+from train_baselines.sampling import rounds
+from train_baselines.sampling.sampler import BuiltIn, Sampling
+from train_baselines.sampling.selecting import Candidate, Question, by_logprob, drawn
 
 SFTLoss = Literal["sum", "mean", "none"]
 

@@ -128,9 +128,7 @@ class VllmLLM(ChatModel):
             if limit := self.limit(request, len(ids)):
                 live.append(n)
                 params.append(self._params(request, limit))
-        written = dict(
-            zip(live, self.generate([prompts[n][1] for n in live], params), strict=True)
-        )
+        written = dict(zip(live, self.generate([prompts[n][1] for n in live], params), strict=True))
         completions = []
         for n, (request, (prompt, ids)) in enumerate(zip(requests, prompts, strict=True)):
             inside = prompt if request.schema is None else ""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from judges.backends.checkpoint import read_object
 from judges.backends.loading import quiet
-from train_baselines.data import Encoder
+from train_baselines.data.examples import Encoder
 from train_baselines.runtime.devices import whole
 
 

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from judges.errors import UserError
 from train_baselines import ops
-from train_baselines.data import Encoder, Example, pad
-from train_baselines.models import Policy, ScalarModel, Wrapped
+from train_baselines.data.examples import Encoder, Example, pad
+from train_baselines.models.wrapped import Policy, ScalarModel, Wrapped
 from train_baselines.runtime import plan
 
 _COMPACT = 0.125

@@ -13,13 +13,13 @@ from typing import TypeVar
 
 from judges.errors import UserError
 from judges.records import read_records, to_line, validated
-from train_baselines.loading import load_scalar_model
-from train_baselines.models import Policy
+from train_baselines.data.sources import read_prompts
+from train_baselines.models.loading import load_scalar_model
+from train_baselines.models.wrapped import Policy
 from train_baselines.runtime import storage
 from train_baselines.runtime.config import RunConfig
 from train_baselines.runtime.run import Run
-from train_baselines.selecting import Question, Scorer, by_reward, question
-from train_baselines.sources import read_prompts
+from train_baselines.sampling.selecting import Question, Scorer, by_reward, question
 
 T = TypeVar("T")
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from judges.errors import UserError
-from train_baselines.data import Example
+from train_baselines.data.examples import Example
 from train_baselines.runtime.run import Run
-from train_baselines.sampling import Sampler, Sampling
-from train_baselines.selecting import Question, Scorer, drawn
+from train_baselines.sampling.sampler import Sampler, Sampling
+from train_baselines.sampling.selecting import Question, Scorer, drawn
 
 
 @dataclass(frozen=True, slots=True)

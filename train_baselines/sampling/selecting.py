@@ -14,10 +14,11 @@ import torch
 
 from judges.schema import Instruction
 from train_baselines import ops
-from train_baselines.data import Encoder, Example, pad
-from train_baselines.models import Policy, ScalarModel
+from train_baselines.data.examples import Encoder, Example, pad
+from train_baselines.data.sources import Turns
+from train_baselines.models.wrapped import Policy, ScalarModel
 from train_baselines.runtime import plan
-from train_baselines.sampling import (
+from train_baselines.sampling.sampler import (
     Draw,
     Sample,
     Sampler,
@@ -26,7 +27,6 @@ from train_baselines.sampling import (
     score,
     window_of,
 )
-from train_baselines.sources import Turns
 
 AT_ONCE = 1024
 """Samples that are held at a time, whatever n and the number of prompts are."""

@@ -14,15 +14,15 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 from judges.errors import UserError
 from judges.records import Appender, read_records
-from train_baselines.loading import load_reference
-from train_baselines.rounds import load_scorer
+from train_baselines.data.sources import read_prompts
+from train_baselines.models.loading import load_reference
 from train_baselines.runtime import folder, storage
 from train_baselines.runtime.config import RunConfig
 from train_baselines.runtime.run import Run
-from train_baselines.sampling import BuiltIn, Sampler, Sampling
-from train_baselines.sampling_vllm import VllmSampler
-from train_baselines.selecting import Candidate, Question, Scorer, question
-from train_baselines.sources import read_prompts
+from train_baselines.sampling.rounds import load_scorer
+from train_baselines.sampling.sampler import BuiltIn, Sampler, Sampling
+from train_baselines.sampling.selecting import Candidate, Question, Scorer, question
+from train_baselines.sampling.vllm import VllmSampler
 
 _USED = (
     "model_name_or_path", "dataset", "output_dir", "overwrite", "seed", "chat_template",

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from judges.backends.loading import quiet
 from judges.errors import UserError
 from train_baselines import ops
-from train_baselines.data import Encoder, Example, pack, pad
+from train_baselines.data.examples import Encoder, Example, pack, pad
+from train_baselines.models.saving import save_model
 from train_baselines.runtime.devices import Model, whole
-from train_baselines.saving import save_model
 
 
 class Wrapped(Model):

@@ -25,8 +25,8 @@ from judges.backends.reward import check_reward
 from judges.errors import MissingExtraError, UserError
 from judges.prompting.chat import choose_template
 from judges.schema import Message
-from train_baselines.data import Encoder
-from train_baselines.models import Policy, ScalarModel
+from train_baselines.data.examples import Encoder
+from train_baselines.models.wrapped import Policy, ScalarModel
 from train_baselines.runtime.config import RunConfig
 from train_baselines.runtime.run import Run
 

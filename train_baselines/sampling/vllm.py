@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from judges.backends.spec import ModelSpec
 from judges.backends.vllm import VllmLLM
 from judges.errors import UserError
-from train_baselines.data import Encoder
+from train_baselines.data.examples import Encoder
 from train_baselines.runtime.config import RunConfig
 from train_baselines.runtime.run import Run
-from train_baselines.sampling import Draw, Sample, Sampling, ends_of, limit_of
+from train_baselines.sampling.sampler import Draw, Sample, Sampling, ends_of, limit_of
 
 
 @dataclass(frozen=True, slots=True)

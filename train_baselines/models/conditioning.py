@@ -17,8 +17,8 @@ import torch
 from judges.errors import UserError
 from judges.prompting.chat import choose_template
 from judges.schema import Message
-from train_baselines.data import Encoder, Example
-from train_baselines.models import Policy
+from train_baselines.data.examples import Encoder, Example
+from train_baselines.models.wrapped import Policy
 
 E = TypeVar("E", bound=Example)
 

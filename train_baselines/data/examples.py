@@ -22,7 +22,7 @@ from judges.prompting.chat import ChatTemplate
 from judges.prompting.quoting import quote
 from judges.prompting.thinking import TAGS
 from judges.schema import Message
-from train_baselines.sources import Candidates, Demonstration, Pair, Turns
+from train_baselines.data.sources import Candidates, Demonstration, Pair, Turns
 
 
 # ------------------------------------------------------------------------------------ token ids

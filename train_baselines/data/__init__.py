@@ -1,0 +1,1 @@
+"""What is trained on: files to records, records to token ids, batches and masks."""

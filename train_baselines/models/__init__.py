@@ -1,0 +1,1 @@
+"""What is trained: policies, references and reward models, from and to Hugging Face folders."""

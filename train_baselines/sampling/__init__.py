@@ -1,0 +1,1 @@
+"""Answers drawn and scored: one policy, many prompts."""
