@@ -92,7 +92,7 @@ def a_board(folder: Path) -> Path:
         for n, rate in ((1, 0.5), (4, 0.6)):  # the row of 16 is not there yet
             rates = {"value": rate + lift, "low": rate - 0.1, "high": rate + 0.1}
             write(folder / f"best_of_{n}-{seed}/summary.json", {"win_rate": rates})
-        for labels, accuracy in (("prefs-people", 0.7), ("prefs", 0.6)):
+        for labels, accuracy in (("people", 0.7), ("simulators", 0.6)):
             for n in (1000, 500):
                 record = {"facts": {"eval_accuracy": accuracy + n / 1e4}}
                 write(logs / f"reward_models-{seed}/{labels}-{n}.json", record)

@@ -3,22 +3,31 @@
 # or folder of build/farm-SEED; one that was killed goes on where it was.
 
 SEED ?= 0
+# Where the rows go, and who judges: a panel, or a judge.
 RESULTS ?= results
 BOARD ?= farm
+PANEL ?= checklist
+# The prompts that are answered: eval, or val to choose settings by.
 PROMPTS ?= eval
+# Whose preferences are learned from: simulators (a quarter flipped), unflipped (theirs) or people.
+LABELS ?= simulators
+# The n of best-of-n decoding; numbers of pairs, and labels, that further reward models learn from.
+N ?= 1 4 16 64 256
+SIZES ?= 2500 5000 10000 20000
+SIZED ?= simulators unflipped people
 
 FARM := build/farm-$(SEED)
 DATA := $(FARM)/data
+BY := $(FARM)/by-$(LABELS)
+ANSWERS := $(BY)/answers-$(PROMPTS)
+LOGS := $(RESULTS)/$(BOARD)/training
 CONFIGS := train_baselines/configs/farm
 # Two stages run side by side, each on one core: models so small gain little from a second one.
 ONE_CORE := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 PY := $(ONE_CORE) $(BIN)/python
 LEADERBOARD := $(ONE_CORE) $(BIN)/leaderboard
 TRAIN = $(PY) -m train_baselines.$(1) --config $(CONFIGS)/$(1).toml --seed $(SEED)
-# What the site and the report show of the trainings.
-LOGS := $(RESULTS)/$(BOARD)/training
 SFT := $(FARM)/sft/model.safetensors
-RM := $(FARM)/reward_model/model.safetensors
 
 .PHONY: baselines farm-rows
 baselines: $(VENV)/.train
@@ -45,33 +54,28 @@ $(SFT): $(FARM)/base/model.safetensors
 	$(call TRAIN,sft) --model-name-or-path $(FARM)/base --dataset $(DATA)/sft.jsonl --output-dir $(FARM)/sft
 
 # A model that has not learned the tasks is of no use to any method: stop here.
+GENERATE = $(PY) -m train_baselines.generate --model-name-or-path $(FARM)/sft --max-new-tokens 96
 $(FARM)/val-greedy.txt: $(SFT)
-	$(PY) -m train_baselines.generate --model-name-or-path $(FARM)/sft --dataset $(DATA)/val.jsonl \
-		--n 1 --temperature 0 --max-new-tokens 96 --output $(FARM)/val-greedy.jsonl
+	$(GENERATE) --dataset $(DATA)/val.jsonl --n 1 --temperature 0 --output $(FARM)/val-greedy.jsonl
 	$(PY) -m train_baselines.farm.utility $(FARM)/val-greedy.jsonl --at-least 0.5 > $@.draft
 	mv $@.draft $@
 
 # ------------------------------------------------------------------------------------- preferences
+SAMPLE = $(GENERATE) --temperature 1 --top-p 1 --seed $(SEED) --output $@
 $(FARM)/samples.jsonl: $(FARM)/val-greedy.txt
-	$(PY) -m train_baselines.generate --model-name-or-path $(FARM)/sft --dataset $(DATA)/preference.jsonl \
-		--n 6 --temperature 1 --top-p 1 --max-new-tokens 96 --seed $(SEED) --output $@
-
+	$(SAMPLE) --dataset $(DATA)/preference.jsonl --n 6
 $(FARM)/val-samples.jsonl: $(FARM)/val-greedy.txt
-	$(PY) -m train_baselines.generate --model-name-or-path $(FARM)/sft --dataset $(DATA)/val.jsonl \
-		--n 8 --temperature 1 --top-p 1 --max-new-tokens 96 --seed $(SEED) --output $@
+	$(SAMPLE) --dataset $(DATA)/val.jsonl --n 8
 
-ANNOTATE = $(LEADERBOARD) annotate --multi --orders random --seed $(SEED)
-# What the methods learn from: the simulators, a quarter of their labels flipped.
-$(FARM)/prefs.jsonl: $(FARM)/samples.jsonl
-	$(ANNOTATE) $< --panel $(DATA)/simulators.toml --flip 0.25 --out $@
+ANNOTATE = $(LEADERBOARD) annotate $< --multi --orders random --seed $(SEED) --out $@
+$(FARM)/prefs-simulators.jsonl: $(FARM)/samples.jsonl
+	$(ANNOTATE) --panel $(DATA)/simulators.toml --flip 0.25
 $(FARM)/prefs-unflipped.jsonl: $(FARM)/samples.jsonl
-	$(ANNOTATE) $< --panel $(DATA)/simulators.toml --out $@
+	$(ANNOTATE) --panel $(DATA)/simulators.toml
 $(FARM)/prefs-people.jsonl: $(FARM)/samples.jsonl
-	$(ANNOTATE) $< --panel $(DATA)/people.toml --out $@
+	$(ANNOTATE) --panel $(DATA)/people.toml
 $(FARM)/val-pairs.jsonl: $(FARM)/val-samples.jsonl
-	$(ANNOTATE) $< --panel checklist --out $@
-$(FARM)/val-pairs-people.jsonl: $(FARM)/val-samples.jsonl
-	$(ANNOTATE) $< --panel $(DATA)/people.toml --out $@
+	$(ANNOTATE) --panel checklist
 
 # How far people agree on the policy's own samples, and simulators with people.
 $(LOGS)/agreement-$(SEED).txt: $(FARM)/samples.jsonl
@@ -83,86 +87,83 @@ $(LOGS)/agreement-$(SEED).txt: $(FARM)/samples.jsonl
 
 # ----------------------------------------------------------------------------------- reward models
 REWARD = $(call TRAIN,reward_model) --model-name-or-path $(FARM)/sft --eval-dataset $(FARM)/val-pairs.jsonl
-$(RM): $(FARM)/prefs.jsonl $(FARM)/val-pairs.jsonl
-	$(REWARD) --dataset $< --output-dir $(@D)
+PREFS := $(FARM)/prefs-$(LABELS).jsonl
+RM := $(BY)/reward_model
+$(RM)/model.safetensors: $(PREFS) $(FARM)/val-pairs.jsonl
+	$(REWARD) --dataset $< --output-dir $(RM)
 
-# Its accuracy by the number of pairs and by noise: reward_model-prefs-2500, and so on.
-SIZES := 2500 5000 10000 20000
-LABELS := prefs prefs-unflipped prefs-people
-REWARD_MODELS := $(foreach l,$(LABELS),$(foreach n,$(SIZES),$(FARM)/rm/$l-$n/model.safetensors))
+# The accuracy by the number of pairs and by noise: rm/simulators-2500, and so on.
 define reward_model_of
-$(FARM)/rm/$(1)-$(2)/model.safetensors: $(FARM)/$(1).jsonl $(FARM)/val-pairs.jsonl
+$(FARM)/rm/$(1)-$(2)/model.safetensors: $(FARM)/prefs-$(1).jsonl $(FARM)/val-pairs.jsonl
 	@mkdir -p $(FARM)/rm
-	head -n $(2) $(FARM)/$(1).jsonl > $(FARM)/rm/$(1)-$(2).jsonl
+	head -n $(2) $(FARM)/prefs-$(1).jsonl > $(FARM)/rm/$(1)-$(2).jsonl
 	$$(REWARD) --dataset $(FARM)/rm/$(1)-$(2).jsonl --output-dir $(FARM)/rm/$(1)-$(2)
 endef
-$(foreach l,$(LABELS),$(foreach n,$(SIZES),$(eval $(call reward_model_of,$l,$n))))
+$(foreach l,$(SIZED),$(foreach n,$(SIZES),$(eval $(call reward_model_of,$l,$n))))
 
 # ----------------------------------------------------------------------------------------- methods
-$(FARM)/dpo/model.safetensors $(FARM)/feedme/model.safetensors \
-$(FARM)/reward_conditioning/model.safetensors: $(FARM)/%/model.safetensors: $(FARM)/prefs.jsonl
-	$(call TRAIN,$*) --model-name-or-path $(FARM)/sft --dataset $< --output-dir $(FARM)/$*
+OFFLINE := dpo feedme reward_conditioning
+$(OFFLINE:%=$(BY)/%/model.safetensors): $(BY)/%/model.safetensors: $(PREFS)
+	$(call TRAIN,$*) --model-name-or-path $(FARM)/sft --dataset $< --output-dir $(BY)/$*
 
-ONLINE = $(call TRAIN,$*) --model-name-or-path $(FARM)/sft --reward-model $(FARM)/reward_model \
-	--dataset $(DATA)/unlabeled.jsonl --output-dir $(FARM)/$*
-$(FARM)/expert_iteration/model.safetensors $(FARM)/quark/model.safetensors: \
-$(FARM)/%/model.safetensors: $(RM)
-	$(ONLINE)
-$(FARM)/ppo/model.safetensors: $(FARM)/%/model.safetensors: $(RM)
-	$(ONLINE) --eval-dataset $(DATA)/val.jsonl
+ONLINE := expert_iteration quark ppo
+$(ONLINE:%=$(BY)/%/model.safetensors): $(BY)/%/model.safetensors: $(RM)/model.safetensors
+	$(call TRAIN,$*) --model-name-or-path $(FARM)/sft --reward-model $(RM) \
+		--dataset $(DATA)/unlabeled.jsonl --output-dir $(BY)/$* $(WITH_$*)
+WITH_ppo := --eval-dataset $(DATA)/val.jsonl
 
-$(FARM)/candidates.jsonl: $(RM)
-	$(PY) -m train_baselines.generate --model-name-or-path $(FARM)/sft --reward-model $(FARM)/reward_model \
-		--form candidates --dataset $(DATA)/unlabeled.jsonl --n 4 --temperature 0.7 --top-p 1 \
-		--max-new-tokens 96 --seed $(SEED) --output $@
-$(FARM)/rrhf/model.safetensors: $(FARM)/candidates.jsonl
+$(BY)/candidates.jsonl: $(RM)/model.safetensors
+	$(GENERATE) --reward-model $(RM) --form candidates --dataset $(DATA)/unlabeled.jsonl \
+		--n 4 --temperature 0.7 --top-p 1 --seed $(SEED) --output $@
+$(BY)/rrhf/model.safetensors: $(BY)/candidates.jsonl
 	$(call TRAIN,rrhf) --model-name-or-path $(FARM)/sft --dataset $< --output-dir $(@D)
 
 # ------------------------------------------------------------------------ the board, and its answers
 # results/farm is there already, held to the SFT model of seed 0. Settings are chosen on another:
 # make baselines RESULTS=build/results PROMPTS=val
-$(RESULTS)/$(BOARD)/board.toml: | $(FARM)/val-greedy.txt
+BOARD_FILE := $(RESULTS)/$(BOARD)/board.toml
+$(BOARD_FILE): | $(FARM)/val-greedy.txt
 	@mkdir -p $(RESULTS)
 	$(LEADERBOARD) board new $(BOARD) --results $(RESULTS) --prompts $(DATA)/$(PROMPTS).jsonl \
-		--reference $(FARM)/sft --judge checklist --generation temperature=0.7,max_tokens=96
+		--reference $(FARM)/sft --panel $(PANEL) --generation temperature=0.7,max_tokens=96
 
-EVALSET = $(RESULTS)/$(BOARD)/evalset.jsonl
-N := 1 4 16 64 256
-BEST_OF_N := $(FARM)/best_of_n.run/rewards.jsonl
-$(BEST_OF_N): $(RM) | $(RESULTS)/$(BOARD)/board.toml
-	$(call TRAIN,best_of_n) --model-name-or-path $(FARM)/sft --reward-model $(FARM)/reward_model \
-		--dataset $(EVALSET) --n $(N) --output $(FARM)/best_of_n.jsonl
-
+DECODE = $(call TRAIN,best_of_n) --model-name-or-path $(FARM)/sft --dataset $(RESULTS)/$(BOARD)/evalset.jsonl
+$(ANSWERS)/best_of_n.run/rewards.jsonl: $(RM)/model.safetensors | $(BOARD_FILE)
+	$(DECODE) --reward-model $(RM) --n $(N) --output $(ANSWERS)/best_of_n.jsonl
 # Controls: what sharpening the SFT model does without anything learned from preferences.
-$(FARM)/likeliest_of_16.jsonl: $(FARM)/val-greedy.txt | $(RESULTS)/$(BOARD)/board.toml
-	$(call TRAIN,best_of_n) --model-name-or-path $(FARM)/sft --score logprob \
-		--dataset $(EVALSET) --n 16 --output $@
-$(FARM)/greedy.jsonl: $(FARM)/val-greedy.txt | $(RESULTS)/$(BOARD)/board.toml
-	$(call TRAIN,best_of_n) --model-name-or-path $(FARM)/sft --score logprob --temperature 0 \
-		--dataset $(EVALSET) --n 1 --output $@
+$(ANSWERS)/likeliest_of_16.jsonl: $(SFT) | $(BOARD_FILE)
+	$(DECODE) --score logprob --n 16 --output $@
+$(ANSWERS)/greedy.jsonl: $(SFT) | $(BOARD_FILE)
+	$(DECODE) --score logprob --n 1 --temperature 0 --output $@
 
+# -------------------------------------------------------------------------------------------- rows
 # A row is named after the method and the seed; rows of one method are a group.
-METHODS := base sft dpo feedme reward_conditioning expert_iteration rrhf quark ppo
-CONTROLS := greedy likeliest_of_16
 row = $(RESULTS)/$(BOARD)/$(1)-$(SEED)/summary.json
 EVAL = $(LEADERBOARD) eval --results $(RESULTS) --board $(BOARD)
-log = @mkdir -p $(LOGS)/$(1)-$(SEED) && cp $(2) $(LOGS)/$(1)-$(SEED)
+log = @mkdir -p $(LOGS)/$(1)-$(SEED) && cp $(2)/train_config.json $(2)/metrics.jsonl $(LOGS)/$(1)-$(SEED)
 
-$(foreach m,$(METHODS),$(call row,$m)): $(call row,%): $(FARM)/%/model.safetensors | $(RESULTS)/$(BOARD)/board.toml
-	$(EVAL) $(FARM)/$* --name $*-$(SEED) --group $*
-	$(call log,$*,$(addprefix $(FARM)/$*/,train_config.json metrics.jsonl))
-$(foreach c,$(CONTROLS),$(call row,$c)): $(call row,%): $(FARM)/%.jsonl
+define row_of
+$(call row,$(1)): $(2)/$(1)/model.safetensors | $(BOARD_FILE)
+	$$(EVAL) $(2)/$(1) --name $(1)-$(SEED) --group $(1)
+	$$(call log,$(1),$(2)/$(1))
+endef
+$(foreach m,base sft,$(eval $(call row_of,$m,$(FARM))))
+$(foreach m,$(OFFLINE) $(ONLINE) rrhf,$(eval $(call row_of,$m,$(BY))))
+
+CONTROLS := greedy likeliest_of_16
+$(foreach c,$(CONTROLS),$(call row,$c)): $(call row,%): $(ANSWERS)/%.jsonl
 	$(EVAL) $< --name $*-$(SEED) --group $*
-$(foreach n,$(N),$(call row,best_of_$n)): $(call row,best_of_%): $(BEST_OF_N)
-	$(EVAL) $(FARM)/best_of_n-$*.jsonl --name best_of_$*-$(SEED) --group best_of_$*
+$(foreach n,$(N),$(call row,best_of_$n)): $(call row,best_of_%): $(ANSWERS)/best_of_n.run/rewards.jsonl
+	$(EVAL) $(ANSWERS)/best_of_n-$*.jsonl --name best_of_$*-$(SEED) --group best_of_$*
 
-$(LOGS)/best_of_n-$(SEED)/train_config.json: $(BEST_OF_N)
-	$(call log,best_of_n,$(FARM)/best_of_n.run/train_config.json)
+$(LOGS)/best_of_n-$(SEED)/train_config.json: $(ANSWERS)/best_of_n.run/rewards.jsonl
+	@mkdir -p $(@D)
+	cp $(<D)/train_config.json $@
 $(LOGS)/reward_models-$(SEED)/%.json: $(FARM)/rm/%/model.safetensors
 	@mkdir -p $(@D)
 	cp $(FARM)/rm/$*/train_config.json $@
 
-farm-rows: $(LOGS)/agreement-$(SEED).txt $(foreach r,$(METHODS) $(CONTROLS) $(N:%=best_of_%),$(call row,$r)) \
-$(LOGS)/best_of_n-$(SEED)/train_config.json \
-$(foreach l,$(LABELS),$(foreach n,$(SIZES),$(LOGS)/reward_models-$(SEED)/$l-$n.json))
+farm-rows: $(LOGS)/agreement-$(SEED).txt $(LOGS)/best_of_n-$(SEED)/train_config.json \
+$(foreach r,base sft $(OFFLINE) $(ONLINE) rrhf $(CONTROLS) $(N:%=best_of_%),$(call row,$r)) \
+$(foreach l,$(SIZED),$(foreach n,$(SIZES),$(LOGS)/reward_models-$(SEED)/$l-$n.json))
 	$(PY) -m train_baselines.farm.report $(RESULTS)/$(BOARD)

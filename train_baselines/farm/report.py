@@ -24,9 +24,9 @@ from judges.reading import printable
 from judges.records import write_atomic
 
 LABELS = {
-    "prefs": "simulators, 25 % flipped",
-    "prefs-unflipped": "simulators, none flipped",
-    "prefs-people": "people",
+    "simulators": "simulators, 25 % flipped",
+    "unflipped": "simulators, none flipped",
+    "people": "people",
 }
 """Name of a file of preferences → whose they are."""
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
