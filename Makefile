@@ -21,7 +21,7 @@ help:
 	@echo "make test-browser   the pages for people, in a real Chromium, installed for them where possible"
 	@echo "make test-postgres  cache and ledger on a real PostgreSQL server, started for them"
 	@echo "make test-vllm    the tests against a real vLLM on the CPU, in an environment of its own"
-	@echo "make baselines    the farm's models, from a random start to rows of results/farm: an hour"
+	@echo "make baselines    the farm's models, from a random start to rows of results/farm"
 	@echo "make check        format, lint, types and layers"
 	@echo "make format       put the code in the house format"
 	@echo "make constraints  resolve constraints.txt anew, with torch $(TORCH)"

@@ -119,7 +119,7 @@ $(BY)/rrhf/model.safetensors: $(BY)/candidates.jsonl
 	$(call TRAIN,rrhf) --model-name-or-path $(FARM)/sft --dataset $< --output-dir $(@D)
 
 # ------------------------------------------------------------------------ the board, and its answers
-# results/farm is there already, held to the SFT model of seed 0. Settings are chosen on another:
+# Made with the SFT model of the first seed that comes. Settings are chosen on another board:
 # make baselines RESULTS=build/results PROMPTS=val
 BOARD_FILE := $(RESULTS)/$(BOARD)/board.toml
 $(BOARD_FILE): | $(FARM)/val-greedy.txt
