@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import statistics
 from pathlib import Path
@@ -11,11 +10,10 @@ import pytest
 from conftest import CHECKLIST, edit_json, files_of, make_board, read_json, read_lines, write_rows
 from preferring import liking_yes, loaded, logprobs, prompts, undecided
 from tiny_model import CHAT_TEMPLATE, make_tiny_llama
-from training import ASKED, in_processes, preferences, train
+from training import ASKED, in_processes, killed_after, preferences, train
 
 from judges.backends.reward import RewardScorer
 from judges.kinds.reward_model import _conversation
-from judges.records import Appender
 from judges.schema import Instruction, Message
 from leaderboard.answers.answers import read_answers
 from train_baselines import best_of_n
@@ -133,20 +131,7 @@ def test_a_killed_run_goes_on(models, tmp_path):
     assert decode(*models, data, tmp_path / "whole" / "a.jsonl", "--n", 2, 4) == 0
     output = tmp_path / "parts" / "a.jsonl"
 
-    def killed() -> None:
-        append, done = Appender.append, []
-
-        def kill(self: Appender, record: object) -> None:
-            append(self, record)
-            done.append(record)
-            if len(done) == 5:
-                self._file.write(b'{"prompt": "to')  # torn
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        Appender.append = kill
-        decode(*models, data, output, "--n", 2, 4)
-
-    assert in_processes(killed) == [-signal.SIGKILL]
+    assert killed_after(5, lambda: decode(*models, data, output, "--n", 2, 4)) == -signal.SIGKILL
     kept = tmp_path / "parts" / "a.run" / "kept-answers" / "rank-0.jsonl"
     assert kept.read_bytes().count(b"\n") == 5
     assert not output.exists()

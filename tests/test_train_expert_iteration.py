@@ -12,7 +12,7 @@ import torch
 from conftest import files_of, read_json, read_lines
 from preferring import liking_yes, prompts, undecided
 from test_train_processes import recorded
-from training import ASKED, MAIN, in_processes, metrics, train
+from training import ASKED, MAIN, in_processes, look_sharded, metrics, train
 
 from train_baselines import best_of_n, expert_iteration
 from train_baselines.expert_iteration import expert_loss
@@ -154,12 +154,7 @@ def test_wrong_settings_are_refused(flags, told, models, tmp_path, capsys):
 
 
 def test_fsdp_is_refused(models, tmp_path, capsys, monkeypatch):
-    from accelerate import Accelerator
-    from accelerate.utils import DistributedType
-
     data = prompts(tmp_path / "p.jsonl", 2)
-    kind = property(lambda _: DistributedType.FSDP)
-    monkeypatch.setattr(Accelerator, "distributed_type", kind)
-    monkeypatch.setattr(Accelerator, "is_fsdp2", property(lambda _: True))
+    look_sharded(monkeypatch)
     assert iterate(models, data, tmp_path / "out") == 2
     assert "launch it under DDP" in capsys.readouterr().err

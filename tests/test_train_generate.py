@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 from pathlib import Path
@@ -13,9 +12,8 @@ from conftest import edit_json, files_of, read_json, read_lines, write_rows
 from preferring import liking_yes, loaded, prompts, undecided
 from pyarrow import parquet
 from test_documented_files import documented
-from training import ASKED, in_processes
+from training import ASKED, in_processes, killed_after
 
-from judges.records import Appender
 from judges.schema import Message
 from leaderboard.preferences import read_pairs
 from train_baselines import best_of_n, generate
@@ -150,20 +148,7 @@ def test_a_killed_run_goes_on(models, tmp_path, monkeypatch):
     assert draw(models[0], data, tmp_path / "whole" / "s.jsonl", "--n", 3) == 0
     output = tmp_path / "parts" / "s.jsonl"
 
-    def killed() -> None:
-        append, done = Appender.append, []
-
-        def kill(self: Appender, record: object) -> None:
-            append(self, record)
-            done.append(record)
-            if len(done) == 5:
-                self._file.write(b'{"prompt": "to')  # torn
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        Appender.append = kill
-        draw(models[0], data, output, "--n", 3)
-
-    assert in_processes(killed) == [-signal.SIGKILL]
+    assert killed_after(5, lambda: draw(models[0], data, output, "--n", 3)) == -signal.SIGKILL
     assert not output.exists()
     wanted: list[int] = []
     drawn = selecting.sample_key

@@ -14,7 +14,7 @@ from bandits import small_config
 from conftest import edit_json, files_of, read_lines
 from preferring import loaded, prompts, undecided
 from test_train_processes import recorded
-from training import ASKED, MAIN, in_processes, metrics, train
+from training import ASKED, MAIN, in_processes, look_sharded, metrics, train
 from transformers import AutoTokenizer, LlamaForSequenceClassification
 
 from judges.schema import Message
@@ -262,12 +262,7 @@ def test_prompts_without_room_are_dropped_and_counted(models, tmp_path, capsys):
 
 
 def test_fsdp_is_refused(models, tmp_path, capsys, monkeypatch):
-    from accelerate import Accelerator
-    from accelerate.utils import DistributedType
-
     data = prompts(tmp_path / "p.jsonl", 2)
-    kind = property(lambda _: DistributedType.FSDP)
-    monkeypatch.setattr(Accelerator, "distributed_type", kind)
-    monkeypatch.setattr(Accelerator, "is_fsdp2", property(lambda _: True))
+    look_sharded(monkeypatch)
     assert online(models, data, tmp_path / "out") == 2
     assert "rrhf draws answers with whole weights" in capsys.readouterr().err

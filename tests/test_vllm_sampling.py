@@ -130,6 +130,12 @@ def test_the_methods_draw_by_it(policy, tmp_path):
 
 
 # ---------------------------------------------------------------------------------------- bad input
+def generated(model: Path, folder: Path, *flags: str) -> int:
+    data, output = prompts(folder / "p.jsonl", 2), folder / "s.jsonl"
+    asked = ("--model-name-or-path", model, "--dataset", data, "--output", output, *flags)
+    return generate.main([str(one) for one in asked])
+
+
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
@@ -139,16 +145,7 @@ def test_the_methods_draw_by_it(policy, tmp_path):
     ],
 )
 def test_wrong_settings_are_refused(flags, told, tiny_llama, tmp_path, capsys):
-    data = prompts(tmp_path / "p.jsonl", 2)
-    asked = (
-        "--model-name-or-path",
-        tiny_llama,
-        "--dataset",
-        data,
-        "--output",
-        tmp_path / "s.jsonl",
-    )
-    assert generate.main([str(one) for one in (*asked, *flags)]) == 2
+    assert generated(tiny_llama, tmp_path, *flags) == 2
     assert told in capsys.readouterr().err
 
 
@@ -163,14 +160,5 @@ def test_a_policy_in_training_is_not_vllms(tiny_llama, tmp_path, capsys):
 
 @pytest.mark.skipif(find_spec("vllm") is not None, reason="vLLM is installed")
 def test_vllm_that_is_not_installed(tiny_llama, tmp_path, capsys):
-    data = prompts(tmp_path / "p.jsonl", 2)
-    asked = (
-        "--model-name-or-path",
-        tiny_llama,
-        "--dataset",
-        data,
-        "--output",
-        tmp_path / "s.jsonl",
-    )
-    assert generate.main([str(one) for one in (*asked, "--sampler", "vllm")]) == 2
+    assert generated(tiny_llama, tmp_path, "--sampler", "vllm") == 2
     assert 'pip install "herdbook[vllm]"' in capsys.readouterr().err

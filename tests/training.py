@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from accelerate import PartialState
 from conftest import read_lines, write_rows
 
+from judges.records import Appender
 from train_baselines import (
     best_of_n,
     dpo,
@@ -114,3 +116,33 @@ def in_processes(
         if child.is_alive():
             child.kill()
     return [child.exitcode for child in children]
+
+
+def look_sharded(monkeypatch: Any) -> None:
+    """Has accelerate say that weights are sharded, which it does not do on a CPU."""
+    from accelerate import Accelerator
+    from accelerate.utils import DistributedType
+
+    monkeypatch.setattr(Accelerator, "distributed_type", property(lambda _: DistributedType.FSDP))
+    monkeypatch.setattr(Accelerator, "is_fsdp2", property(lambda _: True))
+
+
+def killed_after(n: int, run: Callable[[], object]) -> int:
+    """The exit code of a process that runs it and is killed once it has appended n lines to a file
+    and a part of another."""
+
+    def killed() -> None:
+        append, done = Appender.append, []
+
+        def kill(self: Appender, record: object) -> None:
+            append(self, record)
+            done.append(record)
+            if len(done) == n:
+                self._file.write(b'{"prompt": "to')  # torn
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        Appender.append = kill
+        run()
+
+    (code,) = in_processes(killed)
+    return code
